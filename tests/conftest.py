@@ -1,0 +1,39 @@
+"""Settings of every test: one thread, fixed seeds, no network, no cache or data of the user's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before the libraries that read them are imported; tests that start programs hand them on.
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+
+import torch
+
+torch.set_num_threads(1)
+
+_GIVEN_DATA = os.path.abspath(os.environ.get("HEADSTART_DATA") or "nowhere")
+
+
+@pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, _session_cache: Path) -> None:
+    """Give a test the same random numbers each time, an empty cache, and no data but its own."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(_session_cache))
+    monkeypatch.delenv("HEADSTART_DATA", raising=False)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def research_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that HEADSTART_DATA names, and set it; skip the test where there is none."""
+    if not os.path.isdir(_GIVEN_DATA):
+        pytest.skip("HEADSTART_DATA names no folder of research data")
+    monkeypatch.setenv("HEADSTART_DATA", _GIVEN_DATA)
+    return Path(_GIVEN_DATA)
