@@ -1,0 +1,50 @@
+"""headstart makes training faster by distilling from models you already have, and proves how much faster.
+
+Importing it loads nothing heavy; a name is loaded when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.distill import Distiller, Teacher, TeacherPool, Window
+    from headstart.errors import HeadstartError
+    from headstart.race import race
+    from headstart.records import RaceRecord, RunRecord
+    from headstart.teachers import load_teacher
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Distiller": "distill",
+    "HeadstartError": "errors",
+    "RaceRecord": "records",
+    "RunRecord": "records",
+    "Teacher": "distill",
+    "TeacherPool": "distill",
+    "Window": "distill",
+    "load_teacher": "teachers",
+    "race": "race",
+}
+
+__all__ = [
+    "Distiller",
+    "HeadstartError",
+    "RaceRecord",
+    "RunRecord",
+    "Teacher",
+    "TeacherPool",
+    "Window",
+    "load_teacher",
+    "race",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,308 @@
+"""The Distiller: what a training loop calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.distill.losses import LOSSES, Average, Loss, LossFunction
+from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
+from headstart.distill.objective import IGNORED, Objective
+from headstart.distill.pool import TeacherPool
+from headstart.distill.teacher import Teacher
+from headstart.distill.window import Window
+from headstart.errors import HeadstartError, TeacherError
+
+
+@dataclass(frozen=True)
+class LastCall:
+    """What the last distilled call did. Reading a loss synchronises the device; keeping this object does not.
+
+    Attributes:
+        step: The optimiser step it belonged to.
+        teachers: Names of the teachers asked.
+        weight: The distillation weight w used.
+    """
+
+    step: int
+    teachers: tuple[str, ...]
+    weight: float
+    _task: Tensor
+    _distill: Tensor
+
+    @property
+    def task_loss(self) -> float:
+        """The task loss, before weighting."""
+        return float(self._task)
+
+    @property
+    def distill_loss(self) -> float:
+        """The distillation loss, before weighting."""
+        return float(self._distill)
+
+
+class Distiller:
+    """Adds a distillation loss to the task loss while its window is open, and is out of the way otherwise.
+
+    The result is `(1 - w) * task + w * distill` (the paper's form), where w is `weight` times the window's scale and
+    `distill` the mean of the loss over rows (images, or tokens). Outside the window, off the cadence and where gradients
+    are off, the task loss object comes back unchanged and no teacher runs. Once the window has closed for good the teachers
+    are let go.
+
+    Args:
+        teachers: A pool, a module, or a list of modules and `Teacher` objects (one is then drawn per step).
+        total_steps: Optimiser steps of the whole training; the window's fractions refer to it.
+        start: Fraction of training at which distillation begins.
+        stop: Fraction at which it ends. Default 0.5; docs/defaults.md has the measurements behind this and the next ones.
+        every: Distil on every k-th step only; the mean weight in the window is then weight / k.
+        ramp_up: Fraction of training over which the weight rises, inside the window.
+        ramp_down: Fraction of training over which it falls, inside the window.
+        loss: A name (kl, reverse_kl, jsd, mse, dkd, dist) or a function `(student, teacher, *, temperature, labels)` that
+            maps logits `[rows, classes]` to `[rows]`, row by row.
+        temperature: T of the loss.
+        weight: w, in [0, 1].
+        standardize: Standardise both sides' logits first (arXiv 2403.01427), each teacher's on its own.
+        average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl and mse, else
+            `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn teacher
+            estimates without bias.
+
+    Raises:
+        HeadstartError: A value outside its range, an unknown loss or average, or a window that makes no sense.
+        TeacherError: No teachers, or something that is no module.
+
+    Example:
+        >>> student, teacher = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> distiller = Distiller(teacher, total_steps=10, stop=0.4)
+        >>> inputs, labels = torch.randn(4, 2), torch.tensor([0, 1, 2, 0])
+        >>> logits = student(inputs)
+        >>> loss = distiller(F.cross_entropy(logits, labels), logits, inputs)
+        >>> loss.backward(); distiller.step()
+        >>> distiller.current_step, distiller.last.teachers
+        (1, ('Linear',))
+    """
+
+    def __init__(
+        self,
+        teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher],
+        *,
+        total_steps: int,
+        start: float = 0.0,
+        stop: float = 0.5,
+        every: int = 1,
+        ramp_up: float = 0.0,
+        ramp_down: float = 0.0,
+        loss: str | LossFunction = "kl",
+        temperature: float = 4.0,
+        weight: float = 0.9,
+        standardize: bool = False,
+        average: Average | None = None,
+    ) -> None:
+        if total_steps < 1:
+            raise HeadstartError(
+                f"total_steps={total_steps} must be at least 1: the optimiser steps of all the training"
+            )
+        if not 0.0 <= weight <= 1.0:
+            raise HeadstartError(
+                f"weight={weight} is outside [0, 1]; the loss is (1 - weight) * task + weight * distill"
+            )
+        self.window = Window(start=start, stop=stop, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
+        self.total_steps = total_steps
+        self.weight = weight
+        self._objective = _objective(loss, temperature, standardize, average)
+        self._pool: TeacherPool | None = _as_pool(teachers)
+        self._flags = NonFiniteFlags([teacher.name for teacher in self._pool.teachers])
+        self._step = 0
+        self.last: LastCall | None = None
+        self._let_go_if_closed()
+
+    @property
+    def current_step(self) -> int:
+        """The optimiser step now under way, counted from 0.
+
+        Set it, instead of calling `step`, where the loop has a counter of its own; it raises what `step` raises.
+        """
+        return self._step
+
+    @current_step.setter
+    def current_step(self, step: int) -> None:
+        if step != self._step:
+            self._flags.hand_over(self._step)
+        self._step = int(step)
+        self._let_go_if_closed()
+
+    @property
+    def active(self) -> bool:
+        """Whether the present step is distilled."""
+        return self.window.scale(self._step, self.total_steps) > 0.0
+
+    def __call__(
+        self,
+        loss: Tensor,
+        logits: Tensor,
+        inputs: Any,
+        *,
+        labels: Tensor | None = None,
+        num_items: int | Tensor | None = None,
+    ) -> Tensor:
+        """Add the distillation loss of a batch, if the present step is distilled.
+
+        Args:
+            loss: The task loss, a scalar. It comes back itself where the step is not distilled.
+            logits: The student's, `[..., classes]`.
+            inputs: What the student was given; goes to the teachers as it is (a tensor, a tuple, or a mapping of
+                arguments).
+            labels: `[...]` of int64. Rows labelled -100 are not distilled; `dkd` needs the labels themselves.
+            num_items: Distilled rows of the whole optimiser step. By default the loss is the mean over this batch's rows:
+                give it where that number differs between micro-batches, and divide the task loss by the same (Hugging
+                Face's `num_items_in_batch`).
+
+        Returns:
+            A scalar.
+
+        Raises:
+            TeacherError: The teachers' logits do not fit the student's, or the teachers were let go before.
+            HeadstartError: The labels do not fit the logits, or are missing where the loss needs them.
+        """
+        scale = self.window.scale(self._step, self.total_steps)
+        if scale == 0.0 or not torch.is_grad_enabled():
+            return loss
+        pool, weight = self._teachers(), self.weight * scale
+        chosen = pool.chosen(self._step)
+        rows, keep = self._ask(pool, chosen, logits, inputs)
+        if labels is not None:
+            labels = _fitting(labels, logits)
+            keep = keep & (labels != IGNORED)
+        distill = self._objective(
+            logits.flatten(0, -2), rows, pool.mean_weights(chosen), keep=keep, labels=labels, num_items=num_items
+        )
+        names = tuple(pool.teachers[index].name for index in chosen)
+        self.last = LastCall(self._step, names, weight, loss.detach(), distill.detach())
+        return (1.0 - weight) * loss + weight * distill
+
+    def loss(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        inputs: Any,
+        *,
+        label_smoothing: float = 0.0,
+        num_items: int | Tensor | None = None,
+    ) -> Tensor:
+        """Task loss (cross-entropy) and distillation loss together.
+
+        Args:
+            logits: The student's, `[..., classes]`.
+            labels: `[...]` of int64; rows labelled -100 count in neither loss.
+            inputs: As in `__call__`.
+            label_smoothing: As in `torch.nn.functional.cross_entropy`; the teachers' targets are not smoothed.
+            num_items: As in `__call__`; divides both losses.
+
+        Returns:
+            A scalar.
+
+        Example:
+            >>> distiller = Distiller(nn.Linear(2, 3), total_steps=10)
+            >>> logits, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 1, 2, -100])
+            >>> distiller.loss(logits, labels, torch.zeros(4, 2)).shape
+            torch.Size([])
+        """
+        task = F.cross_entropy(
+            logits.flatten(0, -2),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=label_smoothing,
+            reduction="mean" if num_items is None else "sum",
+        )
+        task = task if num_items is None else task / num_items
+        return self(task, logits, inputs, labels=labels, num_items=num_items)
+
+    def step(self) -> None:
+        """Count an optimiser step. Call it after each real one, once for all its micro-batches.
+
+        Raises:
+            TeacherError: A teacher gave non-finite outputs in the step before.
+        """
+        self.current_step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs: the step. The draw follows from it, and teachers' weights are never part of it.
+
+        Raises:
+            TeacherError: A teacher gave non-finite outputs, so that no checkpoint hides it.
+        """
+        self._flags.check()
+        return {"current_step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state_dict` was taken."""
+        self.current_step = state["current_step"]
+
+    def _teachers(self) -> TeacherPool:
+        if self._pool is None:
+            raise TeacherError(
+                f"step {self._step} is inside the window, but the teachers were let go when it closed; "
+                "make a new Distiller to go back"
+            )
+        return self._pool
+
+    def _let_go_if_closed(self) -> None:
+        if self._pool is not None and self.window.closed(self._step, self.total_steps):
+            self._flags.check()
+            self._pool = None
+
+    def _ask(
+        self, pool: TeacherPool, chosen: tuple[int, ...], logits: Tensor, inputs: Any
+    ) -> tuple[list[Tensor], Tensor]:
+        """The chosen teachers' logits, `[rows, classes]` each, and which rows are finite in all of them."""
+        outputs, keep = [], torch.ones((), dtype=torch.bool, device=logits.device)
+        for index in chosen:
+            rows = _fitting_logits(pool.teachers[index], logits, inputs)
+            finite = finite_rows(rows)
+            self._flags.mark(index, finite)
+            outputs.append(rows)
+            keep = keep & finite
+        return outputs, keep
+
+
+def _fitting_logits(teacher: Teacher, logits: Tensor, inputs: Any) -> Tensor:
+    teacher.to(logits.device)
+    output = teacher.logits(inputs)
+    if output.shape != logits.shape:
+        raise TeacherError(
+            f"teacher {teacher.name!r} gives logits of shape {tuple(output.shape)}, the student {tuple(logits.shape)}; "
+            "both need the same classes in the same order for the same batch"
+        )
+    return output.flatten(0, -2)
+
+
+def _fitting(labels: Tensor, logits: Tensor) -> Tensor:
+    if labels.shape != logits.shape[:-1]:
+        raise HeadstartError(
+            f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; give the index of one "
+            "class for each row, or leave them out where the loss does not need them"
+        )
+    return labels.flatten()
+
+
+def _as_pool(teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]) -> TeacherPool:
+    if isinstance(teachers, TeacherPool):
+        return teachers
+    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, Teacher)):
+        return TeacherPool(teachers)
+    return TeacherPool([teachers])
+
+
+def _objective(loss: str | LossFunction, temperature: float, standardize: bool, average: Average | None) -> Objective:
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise HeadstartError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}, or give a function")
+    if not 0.0 < temperature < float("inf"):
+        raise HeadstartError(f"temperature={temperature} must be a positive number")
+    if average is not None and average not in get_args(Average):
+        raise HeadstartError(f"average={average!r} is unknown; choose one of {', '.join(get_args(Average))}")
+    found = LOSSES[loss] if isinstance(loss, str) else Loss(loss)
+    return Objective(found, temperature, standardize, average or found.average)

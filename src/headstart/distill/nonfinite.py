@@ -1,0 +1,92 @@
+"""Teachers' non-finite outputs: left out of the loss on the device, reported one step later without stopping the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed
+
+from headstart.errors import TeacherError
+
+
+def finite_rows(logits: Tensor) -> Tensor:
+    """Which rows hold finite numbers only, `[rows]` of bool.
+
+    NaN and infinities survive the extremes of a row, which need no copy of the logits; large finite numbers, such as the
+    lowest one that some models give to classes out of use, do not overflow in them as they would in a sum.
+
+    Example:
+        >>> finite_rows(torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [0.0, -torch.inf]]))
+        tensor([ True, False, False])
+    """
+    return torch.isfinite(logits.amax(-1)) & torch.isfinite(logits.amin(-1))
+
+
+class _Pending(NamedTuple):
+    step: int
+    flags: Tensor  # on the host, once `copied` has happened
+    copied: torch.cuda.Event | None
+
+
+class NonFiniteFlags:
+    """One flag per teacher, raised on the device during a step, agreed over ranks, read at the next.
+
+    Args:
+        names: The teachers' names, for the message.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._raised: Tensor | None = None
+        self._pending: _Pending | None = None
+
+    def mark(self, teacher: int, finite: Tensor) -> None:
+        """Note whether all rows of a teacher's output were finite; no synchronisation."""
+        if self._raised is None:
+            self._raised = torch.zeros(len(self._names), dtype=torch.int32, device=finite.device)
+        self._raised[teacher].add_((~finite).any())
+
+    def hand_over(self, step: int) -> None:
+        """End a step: read what the one before found, then start agreeing on this one, if it was distilled.
+
+        Raises:
+            TeacherError: The step before met non-finite outputs; names the teacher and the step.
+        """
+        self.check()
+        if self._raised is None:
+            return
+        flags, self._raised = self._raised, None
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)  # on a GPU only queued
+        self._pending = _Pending(step, *_copy_to_host(flags))
+
+    def check(self) -> None:
+        """Read the flags that were handed over.
+
+        Raises:
+            TeacherError: A flag is up.
+        """
+        if self._pending is None:
+            return
+        step, flags, copied = self._pending
+        self._pending = None
+        if copied is not None:
+            copied.synchronize()
+        names = [name for name, flag in zip(self._names, flags.tolist(), strict=True) if flag]
+        if names:
+            raise TeacherError(
+                f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; those rows were left out "
+                "of the loss. Check its weights, its input normalisation, and whether it overflows in half precision"
+            )
+
+
+def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Start the copy; the event tells when it is done. Reading the flags later then waits for them, not for all since."""
+    if flags.device.type != "cuda":
+        return flags, None
+    host = flags.to("cpu", non_blocking=True)  # into pinned memory
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(flags.device))
+    return host, copied

@@ -1,0 +1,123 @@
+"""The teachers at hand, and which of them are asked at a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from headstart.distill.draw import draw
+from headstart.distill.losses import Average, widen
+from headstart.distill.teacher import Teacher
+from headstart.errors import TeacherError
+
+
+class TeacherPool:
+    """A pool of teachers; one is drawn per step unless told otherwise.
+
+    One drawn teacher costs O(1) a step and keeps the benefit of the ensemble's O(n) (arXiv 2211.00683, abstract).
+
+    Args:
+        teachers: Modules or `Teacher` objects. At least one.
+        draw: How many to ask at a step: a number (default 1), drawn without replacement, or `"all"`.
+        weights: Relative weights, one per teacher, positive; uniform by default. With one drawn they are the odds of the
+            draw, with all the weights of the mean. In between a weighted draw without replacement would not keep those
+            odds, so it is refused.
+        seed: Seed of the draw.
+        per_rank: Draw differently on each process (n ranks see up to n teachers a step) instead of the same on all.
+
+    Raises:
+        TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, or one module is
+            given twice.
+
+    Example:
+        >>> pool = TeacherPool([nn.Linear(2, 3), nn.Linear(2, 3)], draw="all")
+        >>> pool.chosen(step=0)
+        (0, 1)
+    """
+
+    def __init__(
+        self,
+        teachers: Iterable[nn.Module | Teacher],
+        *,
+        draw: int | Literal["all"] = 1,
+        weights: Sequence[float] | None = None,
+        seed: int = 0,
+        per_rank: bool = False,
+    ) -> None:
+        self.teachers = [item if isinstance(item, Teacher) else Teacher(item) for item in teachers]
+        size = len(self.teachers)
+        if not size:
+            raise TeacherError("the pool of teachers is empty; give at least one, or leave the Distiller out")
+        if len({id(teacher.module) for teacher in self.teachers}) < size:
+            raise TeacherError("the pool holds one module twice; use weights to draw a teacher more often")
+        count = size if draw == "all" else draw
+        if not (isinstance(count, int) and 1 <= count <= size):
+            raise TeacherError(f"draw={draw!r} must be a number from 1 to {size} (the pool's size) or 'all'")
+        if weights is not None and (len(weights) != size or not all(0 < weight < float("inf") for weight in weights)):
+            raise TeacherError(f"weights={list(weights)} must be {size} positive numbers, one per teacher")
+        if weights is not None and 1 < count < size:
+            raise TeacherError(
+                f"weights with draw={count} of {size} would bias the mean; draw 1 or 'all', or drop the weights"
+            )
+        self.draw = count
+        self.weights = list(weights) if weights is not None else [1.0] * size
+        self.seed = seed
+        self.per_rank = per_rank
+        _number_equal_names(self.teachers)
+
+    def __len__(self) -> int:
+        return len(self.teachers)
+
+    def chosen(self, step: int) -> tuple[int, ...]:
+        """The indices of the teachers asked at a step; the same for all its micro-batches, and known ahead."""
+        rank = torch.distributed.get_rank() if self.per_rank and _distributed() else 0
+        return draw(len(self), self.draw, weights=self.weights, seed=self.seed, step=step, rank=rank)
+
+    def mean_weights(self, chosen: Sequence[int]) -> list[float]:
+        """The weights, summing to 1, with which the chosen teachers are averaged."""
+        total = sum(self.weights[index] for index in chosen)
+        return [self.weights[index] / total for index in chosen]
+
+
+def average_logits(
+    logits: Sequence[Tensor], weights: Sequence[float], *, by: Average, temperature: float = 1.0
+) -> Tensor:
+    """Several teachers' logits as one teacher's.
+
+    Args:
+        logits: One tensor `[rows, classes]` per teacher.
+        weights: One per teacher, summing to 1.
+        by: `"logit"`: the weighted mean of the logits. `"probability"`: logits whose tempered softmax is the weighted mean
+            of the teachers' tempered softmaxes, T * log(sum_i w_i softmax(z_i / T)).
+        temperature: T; without effect for `"logit"`.
+
+    Returns:
+        `[rows, classes]`, at least float32; a single teacher's logits as they are.
+
+    Example:
+        >>> average_logits([torch.zeros(1, 2), torch.ones(1, 2) * 4], [0.75, 0.25], by="logit")
+        tensor([[1., 1.]])
+    """
+    if len(logits) == 1:
+        return logits[0]
+    # The weights stay numbers: as a tensor they would have to be copied to the device, which waits for it.
+    pairs = [(widen(item), weight) for item, weight in zip(logits, weights, strict=True)]
+    if by == "logit":
+        return torch.stack([weight * item for item, weight in pairs]).sum(0)
+    parts = [(item / temperature).log_softmax(-1) + math.log(weight) for item, weight in pairs]
+    return temperature * torch.stack(parts).logsumexp(0)
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _number_equal_names(teachers: Sequence[Teacher]) -> None:
+    names = [teacher.name for teacher in teachers]
+    for index, (teacher, name) in enumerate(zip(teachers, names, strict=True)):
+        if names.count(name) > 1:
+            teacher.name = f"{name} #{names[: index + 1].count(name)}"

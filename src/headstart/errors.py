@@ -1,0 +1,40 @@
+"""The errors that headstart raises for things a user can put right."""
+
+
+class HeadstartError(Exception):
+    """Something the user can put right: the message names what was wrong, where, and what to do.
+
+    The command prints the message without a traceback and exits with `exit_code`.
+
+    Example:
+        >>> raise HeadstartError("window: stop=1.5 is past the end; give a fraction between 0 and 1")
+        Traceback (most recent call last):
+        ...
+        headstart.errors.HeadstartError: window: stop=1.5 is past the end; give a fraction between 0 and 1
+    """
+
+    exit_code = 1
+
+
+class RecipeError(HeadstartError):
+    """A recipe or an override that cannot be used: unknown key, wrong type, impossible value."""
+
+    exit_code = 2
+
+
+class DataError(HeadstartError):
+    """Data that is missing, unreadable or does not fit the task."""
+
+    exit_code = 3
+
+
+class TeacherError(HeadstartError):
+    """A teacher that cannot be read, does not fit the student, or returns unusable outputs."""
+
+    exit_code = 4
+
+
+class RaceError(HeadstartError):
+    """A race that cannot go on, or ended with runs that failed."""
+
+    exit_code = 5

@@ -1,0 +1,243 @@
+"""What runs and races leave behind. Written by the trainer and the race, read by the report and by other programs.
+
+Records are plain JSON. A program raced with `headstart race --cmd` writes the smallest of them:
+`{"quality": 0.91, "seconds": 12.5}`; every further field is optional and makes the report richer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headstart.errors import HeadstartError
+
+Clock = Literal["calibrated", "seconds", "flops"]
+Status = Literal["reached", "at least", "not reached", "no data"]
+Verdict = Literal["faster", "slower", "not resolved"]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown keys refused so that a typo is not lost silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TeacherCost(Record):
+    """What it cost to make a teacher, so that a race can count it in (`None`: not known)."""
+
+    name: str
+    quality: Finite | None = None
+    parameters: int | None = None
+    seconds: Amount | None = None
+    flops: Amount | None = None
+    steps: dict[str, int] = Field(default={}, description="Steps of its own training by kind, as in RunRecord.steps.")
+
+
+class RunRecord(Record):
+    """One training at one budget with one seed.
+
+    Attributes:
+        quality: The held-out metric at the end of training.
+        seconds: Time spent training: the teachers' forward passes included, evaluation, checkpoints and start-up not.
+        steps: Number of optimiser steps by kind (plain, distilling). The kinds are the keys of `Calibration.kinds`.
+        flops: Floating-point operations of training (2 per multiply-add), teachers included.
+        teacher_flops: The part of `flops` spent in teachers' forward passes.
+
+    Example:
+        >>> RunRecord(quality=0.91, seconds=12.5).metric
+        'quality'
+    """
+
+    quality: Finite
+    seconds: Amount
+    arm: str = ""
+    budget: float = 0.0
+    seed: int = 0
+    metric: str = "quality"
+    higher_is_better: bool = True
+    steps: dict[str, int] = {}
+    flops: Amount | None = None
+    teacher_flops: Amount | None = None
+    memory_bytes: int | None = None
+    teachers: list[TeacherCost] = []
+    losses: dict[str, Finite] = {}
+    settings: dict[str, Any] = Field(default={}, description="The resolved recipe.")
+    environment: dict[str, str] = {}
+    folder: str | None = Field(default=None, description="The run folder, relative to the race folder where inside it.")
+
+
+class StepTime(Record):
+    """Calibrated time of one kind of step: the median, with an order-statistic 95 % interval.
+
+    `data_seconds` (making the batch) and `teacher_seconds` (what distilling adds) are parts of `seconds`.
+    """
+
+    seconds: Amount
+    low: Amount | None = None
+    high: Amount | None = None
+    n: int = 1
+    data_seconds: Amount = 0.0
+    teacher_seconds: Amount = 0.0
+
+
+class Calibration(Record):
+    """Step times measured interleaved on a quiet machine, by kind of step."""
+
+    kinds: dict[str, StepTime]
+    device: str = ""
+    seconds: Amount = Field(default=0.0, description="How long the calibration itself took.")
+
+
+class Failure(Record):
+    """A run that did not give a record."""
+
+    arm: str
+    budget: float
+    seed: int
+    message: str
+
+
+class Estimate(Record):
+    """A figure with its 95 % interval; no interval where there is only one seed.
+
+    Either end may be missing alone: the interval is then open on that side (a speed-up of at least `low`, say).
+    """
+
+    value: Finite
+    low: Finite | None = None
+    high: Finite | None = None
+
+
+class ArmResult(Record):
+    """One arm against the baseline, on one clock.
+
+    Attributes:
+        status: `reached`: the arm's curve crosses the target quality inside the measured budgets; `at least`: it is
+            already above at its smallest budget, so `speedup` is a lower bound; `not reached`: `speedup` is None.
+        target_quality: q*, the baseline's mean quality at `reference_budget`.
+        reference_budget: b_ref, the smallest baseline budget as good as the best within one pooled standard error.
+        baseline_cost: Cost of the baseline at b_ref, in the clock's unit (seconds or FLOPs).
+        arm_cost: Cost of the arm when it reaches q*.
+        gain: Quality gained over the baseline at equal cost `baseline_cost` (sign: positive is better).
+        teacher_cost: Cost of training the arm's teachers, where known.
+        loaded_speedup: The speed-up with the teachers' training counted in once.
+        break_even: Number of trainings after which the teachers' training has paid for itself.
+    """
+
+    arm: str
+    clock: Clock
+    status: Status
+    verdict: Verdict
+    target_quality: Finite | None = None
+    reference_budget: float | None = None
+    baseline_cost: Amount | None = None
+    arm_cost: Amount | None = None
+    speedup: Estimate | None = None
+    gain: Estimate | None = None
+    teacher_cost: Amount | None = None
+    loaded_speedup: Amount | None = None
+    break_even: int | None = None
+
+
+class Arm(Record):
+    """A named variation of the raced training."""
+
+    name: str
+    description: str = ""
+    overrides: dict[str, Any] = {}
+
+
+class RaceRecord(Record):
+    """Everything about a race, for machines: `race.json`."""
+
+    name: str = "race"
+    arms: list[Arm]
+    baseline: str
+    primary: str
+    budgets: list[float]
+    budget_unit: str = "budget"
+    seeds: list[int]
+    runs: list[RunRecord] = []
+    failures: list[Failure] = []
+    calibration: Calibration | None = None
+    calibration_failure: str = Field(default="", description="Why there is no calibration, where it failed.")
+    results: list[ArmResult] = []
+    headline_clock: Clock = "seconds"
+    recipe: str = Field(default="", description="The recipe's text, where a recipe was raced.")
+    command: str = ""
+    environment: dict[str, str] = {}
+    date: str = ""
+
+
+R = TypeVar("R", bound="Record")
+
+
+def read_record(kind: type[R], path: str | os.PathLike[str]) -> R:
+    """Read a record from a JSON file.
+
+    Args:
+        kind: The class to read, `RunRecord` or `RaceRecord`.
+        path: The file.
+
+    Raises:
+        HeadstartError: The file is missing, is no JSON, or does not hold such a record; names file and field.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeadstartError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise HeadstartError(f"{path}: {where}: {first['msg']} (expected a {kind.__name__})") from None
+
+
+def write_record(record: Record, path: str | os.PathLike[str]) -> None:
+    """Write a record as JSON, atomically: readers see the old file or the new one, never half of it."""
+    write_atomically(path, json.dumps(record.model_dump(mode="json"), indent=1).encode())
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file to write that takes its place, flushed to disk, once the block has ended without an error.
+
+    Until then it lies beside its place as `.NAME.*.tmp`, and whatever was there before stays.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_file(f"{folder}/new") as file:
+        ...         _ = file.write(b"all of it")
+        ...     os.listdir(folder)
+        ['new']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
