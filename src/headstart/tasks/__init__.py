@@ -1,0 +1,5 @@
+"""Tasks: model, data, task loss and metric. They know nothing of distillation."""
+
+from headstart.tasks.task import Batch, Evaluation, Task
+
+__all__ = ["Batch", "Evaluation", "Task"]

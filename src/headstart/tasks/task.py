@@ -1,0 +1,59 @@
+"""What a task is to those who train it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs as the model takes them, and labels, both on the task's device."""
+
+    inputs: Any
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out quality of a model: the metric, and further figures by name."""
+
+    quality: float
+    others: Mapping[str, float]
+
+
+class Task(Protocol):
+    """Model, data, loss and metric of one kind of training.
+
+    Attributes:
+        metric: Name of the quality's metric, for example `accuracy`.
+        higher_is_better: Its direction.
+        samples: Number of training samples of one epoch.
+    """
+
+    metric: str
+    higher_is_better: bool
+    samples: int
+
+    def build_model(self) -> nn.Module:
+        """A new student with weights from torch's default generator."""
+        ...  # pragma: no cover
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder has to hold so that its weights can be used as a teacher; JSON."""
+        ...  # pragma: no cover
+
+    def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
+        """One of the equal parts of a step's batch: a pure function of its arguments and the task's seed."""
+        ...  # pragma: no cover
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The task loss of a batch, a scalar."""
+        ...  # pragma: no cover
+
+    def evaluate(self, forward: Callable[[Any], Tensor]) -> Evaluation:
+        """Held-out quality of the model whose forward is given."""
+        ...  # pragma: no cover
