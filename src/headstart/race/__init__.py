@@ -1,0 +1,48 @@
+"""The race: arms x budgets x seeds of any training, and the verdict on how much faster than the baseline each arm is.
+
+It knows only a function `(arm, budget, seed) -> RunRecord`. `headstart.race` is this package and, when called, its
+function `race`: `headstart.race(train, arms=["plain", "mine"], budgets=[1, 2, 4], seeds=[0, 1], folder="runs/mine")`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from headstart.race.command import command_function
+from headstart.race.listener import Listener, Silent, time_left
+from headstart.race.naming import run_folder, run_name
+from headstart.race.plan import Run, interleaved
+from headstart.race.runner import RaceFunction, race
+from headstart.race.tradeoff import SpeedupCurve, TradeoffCurve, speedup_against_quality, tradeoff_curves
+from headstart.race.verdict import judge
+from headstart.records import RaceRecord
+
+__all__ = [
+    "Listener",
+    "RaceFunction",
+    "Run",
+    "Silent",
+    "SpeedupCurve",
+    "TradeoffCurve",
+    "command_function",
+    "interleaved",
+    "judge",
+    "race",
+    "run_folder",
+    "run_name",
+    "speedup_against_quality",
+    "time_left",
+    "tradeoff_curves",
+]
+
+
+class _CallablePackage(ModuleType):
+    """Python sets `headstart.race` to this package when it is imported; calling it must go on to mean the function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> RaceRecord:
+        return race(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
