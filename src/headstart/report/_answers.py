@@ -1,0 +1,84 @@
+"""The first screen of the page: is it faster, by how much, how sure is that, and what did it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headstart.records import ArmResult, RaceRecord
+from headstart.report import _format
+from headstart.report._format import NOTHING, QualityScale
+from headstart.report._tables import speedup_text
+from headstart.report._verdict import primary_result
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a few characters, and a line that says what the answer means."""
+
+    question: str
+    figure: str
+    note: str
+
+
+def mood(record: RaceRecord) -> str:
+    """`faster`, `slower` or `open`: what colours the verdict."""
+    result = primary_result(record)
+    return "open" if result is None or result.verdict == "not resolved" else result.verdict
+
+
+def answers(record: RaceRecord) -> list[Answer]:
+    """The four answers about the primary arm on the headline clock."""
+    result = primary_result(record)
+    if result is None or result.status == "no data":
+        return [Answer("Is it faster?", "Not known", f"There is nothing to compare {record.primary} by.")]
+    return [_faster(record, result), _how_much(record, result), _how_sure(record, result), _cost(result)]
+
+
+def _faster(record: RaceRecord, result: ArmResult) -> Answer:
+    word = {"faster": "Yes", "slower": "No, slower", "not resolved": "Not resolved"}[result.verdict]
+    scale = QualityScale.of(record)
+    goal = NOTHING if result.target_quality is None else scale.text(result.target_quality)
+    note = f"{result.arm} to {scale.metric} {goal}, the baseline's best"
+    if result.reference_budget is not None:
+        note += f" ({_format.budget(result.reference_budget, record.budget_unit)})"
+    return Answer("Is it faster?", word, note + ".")
+
+
+def _how_much(record: RaceRecord, result: ArmResult) -> Answer:
+    scale = QualityScale.of(record)
+    notes = []
+    if result.arm_cost is not None and result.baseline_cost is not None:
+        costs = (_format.amount(cost, result.clock) for cost in (result.arm_cost, result.baseline_cost))
+        notes.append("{} instead of {}{}.".format(*costs, " (calibrated)" if result.clock == "calibrated" else ""))
+    if result.gain is not None:
+        equal = "equal FLOPs" if result.clock == "flops" else "equal time"
+        notes.append(f"At {equal}: {scale.difference(result.gain.value)}{'' if scale.percent else ' ' + scale.metric}.")
+    return Answer("By how much?", _format.capitalised(speedup_text(result)), " ".join(notes))
+
+
+def _how_sure(record: RaceRecord, result: ArmResult) -> Answer:
+    interval = _format.speedup_interval(result.speedup) if result.speedup else ""
+    note = "95 % interval of the speed-up"
+    if not result.speedup and result.gain:
+        scale = QualityScale.of(record)
+        interval = _format.gain_interval(result.gain, scale)
+        note = "95 % interval of the gain at equal cost" + (", points" if scale.percent else "")
+    if not interval:
+        note = "One run a budget gives no interval; race two seeds or more"
+    runs, seeds = _format.count(len(record.runs), "run"), _format.count(len(record.seeds), "seed")
+    failed = f", {len(record.failures)} failed" if record.failures else ""
+    return Answer("How sure is that?", interval or NOTHING, f"{note}. {runs} with {seeds}{failed}.")
+
+
+def _cost(result: ArmResult) -> Answer:
+    question = "What did the teachers cost?"
+    if result.teacher_cost is None:
+        return Answer(question, "Not known", "The speed-up counts their work during the run, not their own training.")
+    notes = ["Nothing more if they are at hand."]
+    if result.loaded_speedup is not None:
+        notes.append(f"Their training counted in once: {_format.times(result.loaded_speedup)}.")
+    if result.break_even is None:
+        notes.append("Their training does not pay for itself.")
+    else:
+        notes.append(f"Paid back after {_format.count(result.break_even, 'training')}.")
+    return Answer(question, _format.amount(result.teacher_cost, result.clock), " ".join(notes))

@@ -1,0 +1,109 @@
+"""The page: everything about a race in one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from headstart.records import RaceRecord, write_atomically
+from headstart.report import _answers, _canvas, _tables, _verdict
+from headstart.report._canvas import Picture
+from headstart.report._curves import speedup_picture, tradeoff_picture
+from headstart.report._format import CLOCK_NAMES
+from headstart.report._time import time_picture
+
+
+def write_report(record: RaceRecord, folder: str | os.PathLike[str]) -> Path:
+    """Write the report of a race: `report.html`, and its pictures as PNG and SVG beside it.
+
+    The page is one self-contained file: it needs no network, no script and none of the other files. Everything that
+    comes from the race is escaped. The same race gives the same page.
+
+    Args:
+        record: A race, judged (`headstart.race.judge`), finished or not.
+        folder: Where to write; made if missing. Files of the same names are replaced.
+
+    Returns:
+        The path of `report.html`. The pictures are `curves` (on the headline clock), `speedup`, `time` and `flops`; one
+        that the race has no data for is left out, and the page says why.
+
+    Raises:
+        RaceError: The runs do not all measure the same metric.
+
+    Example:
+        >>> import tempfile
+        >>> from headstart.records import Arm, RaceRecord
+        >>> race = RaceRecord(arms=[Arm(name="a"), Arm(name="b")], baseline="a", primary="b", budgets=[1], seeds=[0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(race, folder).name
+        'report.html'
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, missing = draw_pictures(record)
+    for picture in pictures:
+        picture.save(folder)
+    page = folder / "report.html"
+    write_atomically(page, render_page(record, pictures, missing).encode())
+    return page
+
+
+def draw_pictures(record: RaceRecord) -> tuple[list[Picture], list[str]]:
+    """The pictures of a race, and for each that cannot be drawn a sentence that says why."""
+    clock = record.headline_clock
+    why_no_time = (
+        "its calibration lacks kinds of step that the runs took" if record.calibration else "it was not calibrated"
+    )
+    drawn = [
+        (
+            tradeoff_picture(record, clock, "curves"),
+            f"Tradeoff curves are not drawn: of no arm are all costs known in {CLOCK_NAMES[clock]}.",
+        ),
+        (
+            speedup_picture(record),
+            "Speed-up against quality is not drawn: no arm has a stretch of quality in common with the baseline.",
+        ),
+        (
+            time_picture(record),
+            f"Where the time goes cannot be shown: the race does not know the parts of a step, {why_no_time}.",
+        ),
+    ]
+    if clock != "flops":
+        sentence = "Curves in FLOPs are not drawn: the runs do not count them."
+        drawn.append((tradeoff_picture(record, "flops", "flops"), sentence))
+    pictures = [picture for picture, _ in drawn if picture is not None]
+    return pictures, [sentence for picture, sentence in drawn if picture is None]
+
+
+def render_page(record: RaceRecord, pictures: Sequence[Picture], missing: Sequence[str]) -> str:
+    """The page as HTML, from the template beside this file."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    own = resources.files(__package__)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    template = environment.from_string(own.joinpath("template.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup(own.joinpath("style.css").read_text(encoding="utf-8")),
+        title=f"Race: {record.name}",
+        mood=_answers.mood(record),
+        verdict=_verdict.judgement(record),
+        caveats=_verdict.caveats(record),
+        answers=_answers.answers(record),
+        pictures=[{"title": p.title, "caption": p.caption, "svg": Markup(p.inline())} for p in pictures],
+        missing=missing,
+        arm_numbers=_canvas.arm_numbers(record),
+        results=_tables.result_tables(record),
+        cells=_tables.cell_table(record),
+        teachers=_tables.teacher_table(record),
+        failures=_tables.failure_table(record),
+        step_times=_tables.step_table(record),
+        arms=_tables.arm_table(record),
+        environment=_tables.environment_table(record),
+        primary=record.primary,
+        date=record.date,
+        command=record.command,
+        recipe=record.recipe,
+    )

@@ -1,0 +1,229 @@
+"""The tables of a report, as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from headstart.records import ArmResult, Clock, RaceRecord, StepTime, TeacherCost
+from headstart.report import _format
+from headstart.report._cells import Cell, summarise
+from headstart.report._format import CLOCK_NAMES, NOTHING, QualityScale
+
+_INTERVAL = "95\N{NO-BREAK SPACE}%\N{NO-BREAK SPACE}interval"
+V = TypeVar("V", int, float)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head, and what stands below it: numbers, labels that must not be broken, or text that may be."""
+
+    name: str
+    kind: Literal["number", "label", "text"] = "number"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text; the first column names its rows."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+
+
+def result_tables(record: RaceRecord) -> list[Table]:
+    """One table for each clock that the race was judged on, the headline clock first; in it one row for each arm."""
+    scale = QualityScale.of(record)
+    clocks = sorted(CLOCK_NAMES, key=lambda clock: clock != record.headline_clock)
+    judged = {clock: [result for result in record.results if result.clock == clock] for clock in clocks}
+    return [_result_table(clock, results, scale) for clock, results in judged.items() if results]
+
+
+def cell_table(record: RaceRecord) -> Table:
+    """One row for each arm and budget."""
+    scale = QualityScale.of(record)
+    columns = (
+        Column("Budget", "label"),
+        Column("Arm", "label"),
+        Column("Runs"),
+        Column("Failed"),
+        Column(_format.capitalised(scale.label)),
+        Column("Standard deviation"),
+        Column("Raw seconds"),
+        Column("Calibrated seconds"),
+        Column("Teachers' share"),
+        Column("FLOPs"),
+        Column("Teachers' share"),
+    )
+    rows = [_cell_row(cell, scale, record.budget_unit) for row in summarise(record) for cell in row]
+    return Table(
+        "Means over the seeds of each arm and budget; the teachers' share is of the cost before it.", columns, rows
+    )
+
+
+def teacher_table(record: RaceRecord) -> Table:
+    """One row for each teacher that a run names, with the arms that used it."""
+    scale = QualityScale.of(record)
+    columns = (
+        Column("Teacher", "label"),
+        Column("Used by", "text"),
+        Column(_format.capitalised(scale.label)),
+        Column("Parameters"),
+        Column("Training, raw seconds"),
+        Column("Training, FLOPs"),
+    )
+    users: list[tuple[TeacherCost, list[str]]] = []
+    for run in record.runs:
+        for teacher in run.teachers:
+            arms = next((arms for known, arms in users if known == teacher), None)
+            if arms is None:
+                users.append((teacher, [run.arm]))
+            elif run.arm not in arms:
+                arms.append(run.arm)
+    return Table("The teachers, and what making them cost.", columns, [_teacher_row(*user, scale) for user in users])
+
+
+def failure_table(record: RaceRecord) -> Table:
+    """One row for each run that failed, with its message."""
+    columns = (
+        Column("Arm", "label"),
+        Column("Budget", "label"),
+        Column("Seed"),
+        Column("Message", "text"),
+    )
+    rows = [
+        [failure.arm, _format.budget(failure.budget, record.budget_unit), str(failure.seed), failure.message]
+        for failure in record.failures
+    ]
+    return Table("They are left out of every figure; the other runs went on.", columns, rows)
+
+
+def step_table(record: RaceRecord) -> Table:
+    """One row for each calibrated kind of step."""
+    columns = (
+        Column("Kind of step", "label"),
+        Column("Median, ms"),
+        Column("95 % interval"),
+        Column("Steps timed"),
+        Column("Data part, ms"),
+        Column("Teacher part, ms"),
+    )
+    if record.calibration is None:
+        return Table("", columns, [])
+    device = f" on {record.calibration.device}" if record.calibration.device else ""
+    rows = [_step_row(kind, step) for kind, step in record.calibration.kinds.items()]
+    return Table(f"Step times as calibrated{device}.", columns, rows)
+
+
+def arm_table(record: RaceRecord) -> Table:
+    """One row for each arm: its part in the race and its settings."""
+    columns = (
+        Column("Arm", "label"),
+        Column("Part", "label"),
+        Column("Description", "text"),
+        Column("Settings", "text"),
+    )
+    parts = {record.baseline: "baseline", record.primary: "primary"}
+    rows = [
+        [
+            arm.name,
+            parts.get(arm.name, NOTHING),
+            arm.description or NOTHING,
+            ", ".join(f"{key}={value}" for key, value in arm.overrides.items()) or NOTHING,
+        ]
+        for arm in record.arms
+    ]
+    seeds = ", ".join(str(seed) for seed in record.seeds)
+    budgets = ", ".join(_format.plain_number(value) for value in record.budgets)
+    unit = "" if record.budget_unit == "budget" else f" ({record.budget_unit})"
+    return Table(f"Arms raced at budgets {budgets}{unit} with seeds {seeds}.", columns, rows)
+
+
+def environment_table(record: RaceRecord) -> Table:
+    """The environment, a row an entry."""
+    columns = (Column("Environment", "label"), Column("Value", "text"))
+    return Table("Where the race was run.", columns, [[key, value] for key, value in record.environment.items()])
+
+
+def speedup_text(result: ArmResult) -> str:
+    """A result's speed-up, or its status where it has none."""
+    if result.speedup is None:
+        return result.status
+    return ("at least " if result.status == "at least" else "") + _format.times(result.speedup.value)
+
+
+def or_nothing(value: V | None, write: Callable[[V], str]) -> str:
+    """A figure as `write` writes it; a dash where there is none."""
+    return NOTHING if value is None else write(value)
+
+
+def _result_table(clock: Clock, results: Sequence[ArmResult], scale: QualityScale) -> Table:
+    equal = "FLOPs" if clock == "flops" else "time"
+    columns = (
+        Column("Arm", "label"),
+        Column("Verdict", "label"),
+        Column(f"Speed-up ({_INTERVAL})"),
+        Column("Baseline's best costs"),
+        Column("Arm gets there for"),
+        Column(f"Gain at equal {equal}" + (", points" if scale.percent else "") + f" ({_INTERVAL})"),
+        Column("Teachers' training"),
+        Column("Teachers counted in"),
+        Column("Breaks even after"),
+    )
+    caption = f"Speed-up to the baseline's best, and gain in {scale.metric} at equal {equal}, in {CLOCK_NAMES[clock]}."
+    return Table(caption, columns, [_result_row(result, scale) for result in results])
+
+
+def _result_row(result: ArmResult, scale: QualityScale) -> list[str]:
+    clock, speedup, gain = result.clock, result.speedup, result.gain
+    return [
+        result.arm,
+        NOTHING if result.status == "no data" else result.verdict,
+        speedup_text(result) + _format.in_brackets(_format.speedup_interval(speedup) if speedup else ""),
+        or_nothing(result.baseline_cost, lambda value: _format.amount(value, clock)),
+        or_nothing(result.arm_cost, lambda value: _format.amount(value, clock)),
+        NOTHING if gain is None else scale.signed(gain.value) + _format.in_brackets(_format.gain_interval(gain, scale)),
+        or_nothing(result.teacher_cost, lambda value: _format.amount(value, clock)),
+        or_nothing(result.loaded_speedup, _format.times),
+        or_nothing(result.break_even, lambda number: _format.count(number, "training")),
+    ]
+
+
+def _cell_row(cell: Cell, scale: QualityScale, unit: str) -> list[str]:
+    split = cell.split
+    return [
+        _format.budget(cell.budget, unit),
+        cell.arm,
+        str(cell.n),
+        str(cell.failed),
+        or_nothing(cell.quality, scale.number),
+        or_nothing(cell.sd, scale.number),
+        or_nothing(cell.seconds, _format.seconds),
+        _format.seconds(split.total) if split else NOTHING,
+        _format.share(split.teacher, split.total) if split else NOTHING,
+        or_nothing(cell.flops, _format.operations),
+        or_nothing(cell.teacher_share, lambda value: _format.share(value, 1.0)),
+    ]
+
+
+def _teacher_row(teacher: TeacherCost, arms: list[str], scale: QualityScale) -> list[str]:
+    return [
+        teacher.name,
+        ", ".join(arms),
+        or_nothing(teacher.quality, scale.number),
+        or_nothing(teacher.parameters, "{:,}".format),
+        or_nothing(teacher.seconds, _format.seconds),
+        or_nothing(teacher.flops, _format.operations),
+    ]
+
+
+def _step_row(kind: str, step: StepTime) -> list[str]:
+    def milliseconds(seconds: float) -> str:
+        return f"{1000 * seconds:#.3g}".rstrip(".")
+
+    interval = NOTHING
+    if step.low is not None and step.high is not None:
+        interval = f"{milliseconds(step.low)} to {milliseconds(step.high)}"
+    parts = [milliseconds(part) if part else NOTHING for part in (step.data_seconds, step.teacher_seconds)]
+    return [kind, milliseconds(step.seconds), interval, str(step.n), *parts]
