@@ -23,12 +23,12 @@ help: ## show what make can do
 
 demo: .venv/installed ## install, get the data, race, write runs/demo/report.html and print the verdict
 	$(BIN)/python tools/fashion_mnist.py
-	$(BIN)/headstart race recipes/demo.yaml --out runs/demo
+	$(BIN)/headstart race recipes/demo.yaml --workers 2 --out runs/demo
 
 demo-short: .venv/installed ## the demo from end to end in about a minute, in a temporary folder
 	$(BIN)/python tools/fashion_mnist.py
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -x && \
-	$(BIN)/headstart race recipes/demo.yaml $(SHORT) --out "$$folder" && \
+	$(BIN)/headstart race recipes/demo.yaml $(SHORT) --workers 2 --out "$$folder" && \
 	test -s "$$folder/report.html" && test -s "$$folder/race.json"
 
 test: lint types ## install, lint, type-check, test

@@ -150,11 +150,15 @@ class ArmResult(Record):
 
 
 class Arm(Record):
-    """A named variation of the raced training."""
+    """A named variation of the raced training.
+
+    `budgets` are its own, some of the race's, where the others could not change the answer; None: all of the race's.
+    """
 
     name: str
     description: str = ""
     overrides: dict[str, Any] = {}
+    budgets: list[float] | None = None
 
 
 class RaceRecord(Record):

@@ -37,6 +37,8 @@ from headstart.records import Arm, RunRecord
         ({"baseline": "c"}, r"baseline 'c' is not among the arms \(a, b\)"),
         ({"primary": "c"}, r"primary 'c' is not among the arms \(a, b\)"),
         ({"primary": "a"}, "'a' is both baseline and primary arm"),
+        ({"arms": ["a", Arm(name="b", budgets=[2])]}, r"budgets \[2.0\] of arm 'b' must be some of the race's: \[1\]"),
+        ({"arms": ["a", Arm(name="b", budgets=[])]}, r"budgets \[\] of arm 'b' must be some"),
     ],
 )
 def test_bad_input(wrong: dict[str, Any], message: str) -> None:
@@ -48,6 +50,11 @@ def test_defaults() -> None:
     plan = plan_race(["a", Arm(name="b", overrides={"lr": 1})], [4, 1, 2], [7, 3])
     assert (plan.baseline, plan.primary, plan.budgets, plan.seeds) == ("a", "b", (1, 2, 4), (7, 3))
     assert plan_race(["a", "b"], [1], [0], baseline="b").primary == "a"
+
+
+def test_an_arm_may_have_some_of_the_budgets_only() -> None:
+    runs = plan_race(["a", Arm(name="b", budgets=[2])], [1, 2, 4], [0]).runs
+    assert sorted(runs) == [("a", 1, 0), ("a", 2, 0), ("a", 4, 0), ("b", 2, 0)]
 
 
 def test_order_pairs_the_arms_and_turns_them_around() -> None:

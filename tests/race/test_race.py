@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -307,3 +308,31 @@ def test_headstart_race_is_callable_once_the_package_is_imported(tmp_path: Path)
     assert callable(package)
     assert len(package(Training(), arms=["a", "b"], budgets=[1], seeds=[0], folder=tmp_path).runs) == 2
     assert callable(headstart.race)
+
+
+def test_workers_run_side_by_side_and_give_the_same_race(tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(arm: str, budget: float, seed: int) -> dict[str, Any]:
+        meeting.wait()  # nobody gets past it alone
+        return Training()(arm, budget, seed)
+
+    side_by_side = go(meet, tmp_path / "two", workers=2)
+    alone = go(Training(), tmp_path / "one")
+    assert names(side_by_side.runs) == names(alone.runs)
+    assert side_by_side.results == alone.results
+
+
+def test_workers_keep_what_is_finished_when_one_run_is_interrupted(tmp_path: Path) -> None:
+    interrupted = Training({("fast", 1, 0): KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        go(interrupted, tmp_path, workers=2)
+    again = Training()
+    go(again, tmp_path)
+    assert ("fast", 1, 0) in again.calls
+    assert len(again.calls) + len(interrupted.calls) == 8 + 1
+
+
+def test_no_workers(tmp_path: Path) -> None:
+    with pytest.raises(RaceError, match="workers=0 runs nothing; give 1 or more"):
+        go(Training(), tmp_path, workers=0)

@@ -3,73 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.distill.losses import LOSSES, Average, Loss, LossFunction
+from headstart.distill.last_call import LastCall
+from headstart.distill.losses import Average, LossFunction
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
-from headstart.distill.objective import IGNORED, Objective
-from headstart.distill.pool import TeacherPool
+from headstart.distill.objective import IGNORED, build_objective
+from headstart.distill.pool import TeacherPool, as_pool
 from headstart.distill.teacher import Teacher
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
-
-
-@dataclass(frozen=True)
-class LastCall:
-    """What the last distilled call did. Reading a loss synchronises the device; keeping this object does not.
-
-    Attributes:
-        step: The optimiser step it belonged to.
-        teachers: Names of the teachers asked.
-        weight: The distillation weight w used.
-    """
-
-    step: int
-    teachers: tuple[str, ...]
-    weight: float
-    _task: Tensor
-    _distill: Tensor
-
-    @property
-    def task_loss(self) -> float:
-        """The task loss, before weighting."""
-        return float(self._task)
-
-    @property
-    def distill_loss(self) -> float:
-        """The distillation loss, before weighting."""
-        return float(self._distill)
 
 
 class Distiller:
     """Adds a distillation loss to the task loss while its window is open, and is out of the way otherwise.
 
     The result is `(1 - w) * task + w * distill` (the paper's form), where w is `weight` times the window's scale and
-    `distill` the mean of the loss over rows (images, or tokens). Outside the window, off the cadence and where gradients
-    are off, the task loss object comes back unchanged and no teacher runs. Once the window has closed for good the teachers
-    are let go.
+    `distill` the mean of the loss over rows (images, or tokens). Outside the window, off the cadence and where
+    gradients are off, the task loss object comes back unchanged and no teacher runs. Once the window has closed for
+    good the teachers are let go.
 
     Args:
         teachers: A pool, a module, or a list of modules and `Teacher` objects (one is then drawn per step).
         total_steps: Optimiser steps of the whole training; the window's fractions refer to it.
         start: Fraction of training at which distillation begins.
-        stop: Fraction at which it ends. Default 0.5; docs/defaults.md has the measurements behind this and the next ones.
+        stop: Fraction at which it ends. Default 0.5; docs/defaults.md has the measurements behind this and the next
+            ones.
         every: Distil on every k-th step only; the mean weight in the window is then weight / k.
         ramp_up: Fraction of training over which the weight rises, inside the window.
         ramp_down: Fraction of training over which it falls, inside the window.
-        loss: A name (kl, reverse_kl, jsd, mse, dkd, dist) or a function `(student, teacher, *, temperature, labels)` that
-            maps logits `[rows, classes]` to `[rows]`, row by row.
+        loss: A name (kl, reverse_kl, jsd, mse, dkd, dist) or a function `(student, teacher, *, temperature, labels)`
+            that maps logits `[rows, classes]` to `[rows]`, row by row.
         temperature: T of the loss.
         weight: w, in [0, 1].
         standardize: Standardise both sides' logits first (arXiv 2403.01427), each teacher's on its own.
         average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl and mse, else
-            `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn teacher
-            estimates without bias.
+            `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn
+            teacher estimates without bias.
 
     Raises:
         HeadstartError: A value outside its range, an unknown loss or average, or a window that makes no sense.
@@ -113,8 +87,8 @@ class Distiller:
         self.window = Window(start=start, stop=stop, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
         self.total_steps = total_steps
         self.weight = weight
-        self._objective = _objective(loss, temperature, standardize, average)
-        self._pool: TeacherPool | None = _as_pool(teachers)
+        self._objective = build_objective(loss, temperature, standardize, average)
+        self._pool: TeacherPool | None = as_pool(teachers)
         self._flags = NonFiniteFlags([teacher.name for teacher in self._pool.teachers])
         self._step = 0
         self.last: LastCall | None = None
@@ -157,9 +131,9 @@ class Distiller:
             inputs: What the student was given; goes to the teachers as it is (a tensor, a tuple, or a mapping of
                 arguments).
             labels: `[...]` of int64. Rows labelled -100 are not distilled; `dkd` needs the labels themselves.
-            num_items: Distilled rows of the whole optimiser step. By default the loss is the mean over this batch's rows:
-                give it where that number differs between micro-batches, and divide the task loss by the same (Hugging
-                Face's `num_items_in_batch`).
+            num_items: Distilled rows of the whole optimiser step. By default the loss is the mean over this batch's
+                rows: give it where that number differs between micro-batches, and divide the task loss by the same
+                (Hugging Face's `num_items_in_batch`).
 
         Returns:
             A scalar.
@@ -252,8 +226,8 @@ class Distiller:
 
     def _let_go_if_closed(self) -> None:
         if self._pool is not None and self.window.closed(self._step, self.total_steps):
-            self._flags.check()
             self._pool = None
+            self._flags.check()
 
     def _ask(
         self, pool: TeacherPool, chosen: tuple[int, ...], logits: Tensor, inputs: Any
@@ -283,26 +257,7 @@ def _fitting_logits(teacher: Teacher, logits: Tensor, inputs: Any) -> Tensor:
 def _fitting(labels: Tensor, logits: Tensor) -> Tensor:
     if labels.shape != logits.shape[:-1]:
         raise HeadstartError(
-            f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; give the index of one "
-            "class for each row, or leave them out where the loss does not need them"
+            f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; give one "
+            "class index for each row, or leave them out where the loss does not need them"
         )
     return labels.flatten()
-
-
-def _as_pool(teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]) -> TeacherPool:
-    if isinstance(teachers, TeacherPool):
-        return teachers
-    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, Teacher)):
-        return TeacherPool(teachers)
-    return TeacherPool([teachers])
-
-
-def _objective(loss: str | LossFunction, temperature: float, standardize: bool, average: Average | None) -> Objective:
-    if isinstance(loss, str) and loss not in LOSSES:
-        raise HeadstartError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}, or give a function")
-    if not 0.0 < temperature < float("inf"):
-        raise HeadstartError(f"temperature={temperature} must be a positive number")
-    if average is not None and average not in get_args(Average):
-        raise HeadstartError(f"average={average!r} is unknown; choose one of {', '.join(get_args(Average))}")
-    found = LOSSES[loss] if isinstance(loss, str) else Loss(loss)
-    return Objective(found, temperature, standardize, average or found.average)

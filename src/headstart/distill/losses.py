@@ -1,9 +1,9 @@
 """Distillation losses as pure functions: logits in, one value per row out.
 
 Every loss takes student and teacher logits of shape `[rows, classes]` and returns the loss of each row, shape `[rows]`,
-in `promote_types(dtype, float32)` (so fp64 stays fp64, and half precision never reaches a reduction). The mean over rows
-is the caller's. Factors of T^2 keep the gradient's size independent of the temperature (Hinton et al., arXiv 1503.02531,
-section 2).
+in `promote_types(dtype, float32)` (so fp64 stays fp64, and half precision never reaches a reduction). The mean over
+rows is the caller's. Factors of T^2 keep the gradient's size independent of the temperature (Hinton et al., arXiv
+1503.02531, section 2).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _log_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """Forward Kullback-Leibler divergence, T^2 * sum_c p_T log(p_T / p_S): the student is to cover what the teacher does.
+    """Forward Kullback-Leibler divergence, T^2 * sum_c p_T log(p_T / p_S): the student has to cover the teacher.
 
     Args:
         student: Logits, `[rows, classes]`.
@@ -79,8 +79,8 @@ def jsd(
 ) -> Tensor:
     """Generalised Jensen-Shannon divergence, T^2 * (beta KL(p_T || m) + (1 - beta) KL(p_S || m)).
 
-    Here m = beta p_T + (1 - beta) p_S (Agarwal et al., arXiv 2306.13649, equation 1). `beta` lies strictly between 0 and
-    1; other arguments and result as in `kl`.
+    Here m = beta p_T + (1 - beta) p_S (Agarwal et al., arXiv 2306.13649, equation 1). `beta` lies strictly between 0
+    and 1; other arguments and result as in `kl`.
 
     Raises:
         HeadstartError: `beta` is not strictly between 0 and 1 (the limits there are 0; use `kl` or `reverse_kl`).
@@ -169,9 +169,9 @@ def dist(
     """DIST: one minus Pearson's correlation, over the classes of a row and over the rows of a class.
 
     T^2 * (beta * (1 - r over classes) + gamma * mean over classes of (1 - r over rows)), of the tempered probabilities
-    (Huang et al., arXiv 2205.10536). The second part is the batch's and is added to each row, so that the mean over rows
-    is the paper's loss. It is the one loss here that depends on how a batch is cut: micro-batches do not add up to the
-    undivided batch. Arguments and result as in `kl`.
+    (Huang et al., arXiv 2205.10536). The second part is the batch's and is added to each row, so that the mean over
+    rows is the paper's loss. It is the one loss here that depends on how a batch is cut: micro-batches do not add up to
+    the undivided batch. Arguments and result as in `kl`.
 
     Example:
         >>> x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
@@ -193,8 +193,8 @@ def _pearson(a: Tensor, b: Tensor, *, dim: int) -> Tensor:
 def standardized(logits: Tensor) -> Tensor:
     """Logits with mean 0 and standard deviation 1 over classes: the student is to match their shape alone.
 
-    From Sun et al., arXiv 2403.01427. A layer normalisation, whose epsilon also bounds the gradient where all logits of a
-    row are equal, as a classifier initialised with zeros gives them.
+    From Sun et al., arXiv 2403.01427. A layer normalisation, whose epsilon also bounds the gradient where all logits of
+    a row are equal, as a classifier initialised with zeros gives them.
 
     Args:
         logits: `[rows, classes]`.
@@ -212,10 +212,10 @@ class Loss:
 
     Attributes:
         function: The loss itself.
-        average: How several teachers are averaged unless told otherwise. For kl, reverse_kl and mse it is the mean whose
-            gradient one teacher drawn at random estimates without bias: of the tempered probabilities where the loss is
-            linear in them (but for a constant), of the logits where its gradient is linear in those. The other losses
-            have no such mean.
+        average: How several teachers are averaged unless told otherwise. For kl, reverse_kl and mse it is the mean
+            whose gradient one teacher drawn at random estimates without bias: of the tempered probabilities where the
+            loss is linear in them (but for a constant), of the logits where its gradient is linear in those. The other
+            losses have no such mean.
         across_rows: Whether a row's value depends on the other rows too.
     """
 

@@ -1,4 +1,4 @@
-"""Teachers' non-finite outputs: left out of the loss on the device, reported one step later without stopping the device."""
+"""Teachers' non-finite outputs: left out of the loss on the device, reported a step later without waiting for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from headstart.errors import TeacherError
 def finite_rows(logits: Tensor) -> Tensor:
     """Which rows hold finite numbers only, `[rows]` of bool.
 
-    NaN and infinities survive the extremes of a row, which need no copy of the logits; large finite numbers, such as the
-    lowest one that some models give to classes out of use, do not overflow in them as they would in a sum.
+    NaN and infinities survive the extremes of a row, which need no copy of the logits; large finite numbers, such as
+    the lowest one that some models give to classes out of use, do not overflow in them as they would in a sum.
 
     Example:
         >>> finite_rows(torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [0.0, -torch.inf]]))
@@ -77,16 +77,16 @@ class NonFiniteFlags:
         names = [name for name, flag in zip(self._names, flags.tolist(), strict=True) if flag]
         if names:
             raise TeacherError(
-                f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; those rows were left out "
-                "of the loss. Check its weights, its input normalisation, and whether it overflows in half precision"
+                f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left out of "
+                "the loss. Check its weights, its input normalisation, and whether it overflows in half precision"
             )
 
 
 def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """Start the copy; the event tells when it is done. Reading the flags later then waits for them, not for all since."""
+    """Start the copy; the event tells when it is done, so that reading waits for it and not for all work since."""
     if flags.device.type != "cuda":
         return flags, None
     host = flags.to("cpu", non_blocking=True)  # into pinned memory
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(flags.device))
     return host, copied

@@ -1,15 +1,17 @@
-"""What is minimised: from the logits of a batch to one scalar. Which teachers gave them, and when, is decided elsewhere."""
+"""What is minimised: from the logits of a batch to one scalar. Whom to ask, and when, is decided elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from headstart.distill.losses import Average, Loss, standardized
+from headstart.distill.losses import LOSSES, Average, Loss, LossFunction, standardized
 from headstart.distill.pool import average_logits
+from headstart.errors import HeadstartError
 
 IGNORED = -100  # label of a row without a target, as in torch.nn.functional.cross_entropy
 
@@ -69,3 +71,21 @@ class Objective:
     def _values(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         labels = labels if labels is None else labels.clamp(min=0)  # IGNORED is no index of a class
         return self.loss.function(student, teacher, temperature=self.temperature, labels=labels)
+
+
+def build_objective(
+    loss: str | LossFunction, temperature: float, standardize: bool, average: Average | None
+) -> Objective:
+    """The objective that a user's words describe; the arguments are those of the Distiller.
+
+    Raises:
+        HeadstartError: An unknown loss or average, or a temperature that is not positive.
+    """
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise HeadstartError(f"loss={loss!r} is unknown; choose one of {', '.join(LOSSES)}, or give a function")
+    if not 0.0 < temperature < float("inf"):
+        raise HeadstartError(f"temperature={temperature} must be a positive number")
+    if average is not None and average not in get_args(Average):
+        raise HeadstartError(f"average={average!r} is unknown; choose one of {', '.join(get_args(Average))}")
+    found = LOSSES[loss] if isinstance(loss, str) else Loss(loss)
+    return Objective(found, temperature, standardize, average or found.average)

@@ -23,9 +23,9 @@ class TeacherPool:
     Args:
         teachers: Modules or `Teacher` objects. At least one.
         draw: How many to ask at a step: a number (default 1), drawn without replacement, or `"all"`.
-        weights: Relative weights, one per teacher, positive; uniform by default. With one drawn they are the odds of the
-            draw, with all the weights of the mean. In between a weighted draw without replacement would not keep those
-            odds, so it is refused.
+        weights: Relative weights, one per teacher, positive; uniform by default. With one drawn they are the odds of
+            the draw, with all the weights of the mean. In between a weighted draw without replacement would not keep
+            those odds, so it is refused.
         seed: Seed of the draw.
         per_rank: Draw differently on each process (n ranks see up to n teachers a step) instead of the same on all.
 
@@ -83,6 +83,15 @@ class TeacherPool:
         return [self.weights[index] / total for index in chosen]
 
 
+def as_pool(teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]) -> TeacherPool:
+    """A pool of whatever was given: a pool, one teacher, or several."""
+    if isinstance(teachers, TeacherPool):
+        return teachers
+    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, Teacher)):
+        return TeacherPool(teachers)
+    return TeacherPool([teachers])
+
+
 def average_logits(
     logits: Sequence[Tensor], weights: Sequence[float], *, by: Average, temperature: float = 1.0
 ) -> Tensor:
@@ -91,8 +100,8 @@ def average_logits(
     Args:
         logits: One tensor `[rows, classes]` per teacher.
         weights: One per teacher, summing to 1.
-        by: `"logit"`: the weighted mean of the logits. `"probability"`: logits whose tempered softmax is the weighted mean
-            of the teachers' tempered softmaxes, T * log(sum_i w_i softmax(z_i / T)).
+        by: `"logit"`: the weighted mean of the logits. `"probability"`: logits whose tempered softmax is the weighted
+            mean of the teachers' tempered softmaxes, T * log(sum_i w_i softmax(z_i / T)).
         temperature: T; without effect for `"logit"`.
 
     Returns:

@@ -22,8 +22,8 @@ class Teacher:
         module: Any module that maps the student's inputs to logits, or to an object with `logits`.
         name: Used in messages and records; the class's name by default.
         prepare: Applied to the inputs first, where the teacher was trained on other ones (normalisation, resolution).
-        autocast: Dtype to run under autocast with; `None` (default): whatever the surrounding code runs under. Frameworks
-            that autocast only the student's forward (Accelerate) need it named here.
+        autocast: Dtype to run under autocast with; `None` (default): whatever the surrounding code runs under.
+            Frameworks that autocast only the student's forward (Accelerate) need it named here.
 
     Raises:
         TeacherError: `module` is no torch module.
@@ -58,8 +58,8 @@ class Teacher:
             inputs: What the student was given: a tensor, a tuple of positional or a mapping of named arguments.
 
         Raises:
-            TeacherError: The result of the forward holds no logits. What the forward itself raises passes through, with a
-                note that names the teacher.
+            TeacherError: The result of the forward holds no logits. What the forward itself raises passes through, with
+                a note that names the teacher.
         """
         if any(module.training for module in self.module.modules()):
             self.module.eval()
@@ -100,8 +100,8 @@ class Teacher:
             outputs = getattr(outputs, "logits", None)
         if not isinstance(outputs, Tensor):
             raise TeacherError(
-                f"teacher {self.name!r}: its forward gave no logits; it must return a tensor, or an object with `logits`, "
-                f"not {kind}"
+                f"teacher {self.name!r}: its forward gave no logits; it must return a tensor, or an object with "
+                f"`logits`, not {kind}"
             )
         return outputs
 

@@ -15,12 +15,12 @@ class Window:
     Args:
         start: Fraction of training at which distillation begins, in [0, 1].
         stop: Fraction at which it ends for good, in [0, 1]; not before `start`. `start == stop` never distils.
-        every: Cadence: inside the window, distil on every k-th step only, beginning with its first. The mean weight inside
-            the window drops to weight / k with it.
-        ramp_up: Fraction of the whole training, from `start` on, over which the weight rises linearly from 0. Inside the
-            window.
-        ramp_down: Fraction of the whole, up to `stop`, over which the weight falls linearly to 0. It spares SGD at a high
-            learning rate the jump of the loss scale at the window's end. Inside the window.
+        every: Cadence: inside the window, distil on every k-th step only, beginning with its first. The mean weight
+            inside the window drops to weight / k with it.
+        ramp_up: Fraction of the whole training, from `start` on, over which the weight rises linearly from 0. Inside
+            the window.
+        ramp_down: Fraction of the whole, up to `stop`, over which the weight falls linearly to 0. It spares SGD at a
+            high learning rate the jump of the loss scale at the window's end. Inside the window.
 
     Raises:
         HeadstartError: A fraction outside [0, 1], start after stop, `every` below 1, or ramps longer than the window.

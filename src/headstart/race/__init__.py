@@ -13,7 +13,7 @@ from typing import Any
 from headstart.race.command import command_function
 from headstart.race.listener import Listener, Silent, time_left
 from headstart.race.naming import run_folder, run_name
-from headstart.race.plan import Run, interleaved
+from headstart.race.plan import Run, interleaved, plan_race
 from headstart.race.runner import RaceFunction, race
 from headstart.race.tradeoff import SpeedupCurve, TradeoffCurve, speedup_against_quality, tradeoff_curves
 from headstart.race.verdict import judge
@@ -29,6 +29,7 @@ __all__ = [
     "command_function",
     "interleaved",
     "judge",
+    "plan_race",
     "race",
     "run_folder",
     "run_name",

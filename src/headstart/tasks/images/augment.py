@@ -24,7 +24,9 @@ def _mix(value: Tensor) -> Tensor:
 
 
 def random_below(limit: int, samples: Tensor, *, seed: int, epoch: int, stream: int) -> Tensor:
-    """Uniform whole numbers in [0, limit), one per sample, the same on every device (splitmix64, doi 10.1145/2714064.2660195).
+    """Uniform whole numbers in [0, limit), one per sample, the same on every device.
+
+    From splitmix64's mixing of bits (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195).
 
     Args:
         limit: Number of values.

@@ -37,6 +37,6 @@ class ImageData(Config):
     augment: Augment = Augment()
     """Augmentation of the training images."""
     evaluate: Literal["test", "validation"] = "test"
-    """Judge on the data set's test split, or on `holdout` images taken out of the training split (to choose settings)."""
+    """Judge on the test split, or on `holdout` images taken out of the training split (to choose settings)."""
     holdout: int = Field(0, ge=0)
     """How many training images to set aside: the same ones for every seed. They are trained on by nobody."""

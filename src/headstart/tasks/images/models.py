@@ -8,7 +8,7 @@ from types import ModuleType
 
 from torch import nn
 
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, RecipeError
 from headstart.tasks.images.config import ImageModel
 from headstart.tasks.images.resnet import ResNet
 
@@ -22,7 +22,8 @@ def build_model(config: ImageModel, *, classes: int, channels: int) -> nn.Module
         channels: Channels of the images.
 
     Raises:
-        HeadstartError: The name is unknown, or the library it comes from is not installed.
+        RecipeError: The name is unknown, or the model does not take such images.
+        HeadstartError: The library that it comes from is not installed.
 
     Example:
         >>> type(build_model(ImageModel(name="resnet8"), classes=10, channels=1)).__name__
@@ -35,19 +36,20 @@ def build_model(config: ImageModel, *, classes: int, channels: int) -> nn.Module
         return _torchvision(name, classes, channels)
     match = re.fullmatch(r"resnet(\d+)", config.name)
     if not match:
-        raise HeadstartError(
-            f"model.name={config.name!r} is unknown; give resnet8, resnet14, resnet20, ..., timm:NAME or torchvision:NAME"
+        raise RecipeError(
+            f"model.name={config.name!r} is unknown; "
+            "give resnet8, resnet14, resnet20, ..., timm:NAME or torchvision:NAME"
         )
     try:
         return ResNet(int(match[1]), classes=classes, channels=channels, width=config.width)
     except ValueError as error:
-        raise HeadstartError(f"model.name={config.name!r}: {error}") from None
+        raise RecipeError(f"model.name={config.name!r}: {error}") from None
 
 
 def _timm(name: str, classes: int, channels: int) -> nn.Module:
     timm = _library("timm")
     if not timm.is_model(name):
-        raise HeadstartError(f"model.name='timm:{name}': timm has no such model; timm.list_models() lists them")
+        raise RecipeError(f"model.name='timm:{name}': timm has no such model; timm.list_models() lists them")
     model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
     return model
 
@@ -55,13 +57,13 @@ def _timm(name: str, classes: int, channels: int) -> nn.Module:
 def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
     models = _library("torchvision.models")
     if channels != 3:
-        raise HeadstartError(
+        raise RecipeError(
             f"model.name='torchvision:{name}' takes 3 channels, the images have {channels}; take a timm model"
         )
     try:
         model: nn.Module = models.get_model(name, weights=None, num_classes=classes)
     except ValueError:
-        raise HeadstartError(f"model.name='torchvision:{name}': torchvision has no such model") from None
+        raise RecipeError(f"model.name='torchvision:{name}': torchvision has no such model") from None
     return model
 
 

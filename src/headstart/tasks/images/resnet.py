@@ -20,6 +20,7 @@ class Block(nn.Module):
         self.new_channels = channels - channels_in
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `[batch, channels_in, height, width]` to `[batch, channels, height / stride, width / stride]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.stride > 1 or self.new_channels:
@@ -61,9 +62,11 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images `[batch, channels, height, width]` to logits `[batch, classes]`."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(torch.mean(x, dim=(2, 3)))
+        logits: Tensor = self.linear(torch.mean(x, dim=(2, 3)))
+        return logits
 
 
 def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:

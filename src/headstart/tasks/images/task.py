@@ -80,7 +80,7 @@ class ImageClassification:
         }
 
     def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
-        """A step's images, shuffled by epoch (a last batch that would not be full is left out), augmented and normalised.
+        """A step's images, shuffled by epoch, augmented, normalised; a last batch that would not be full is left out.
 
         Args:
             step: The optimiser step, counted from 0.
@@ -89,7 +89,8 @@ class ImageClassification:
             parts: How many equal parts there are.
 
         Returns:
-            Inputs `[size / parts, channels, height, width]` of float32 in channels_last, labels `[size / parts]` of int64.
+            Inputs `[size / parts, channels, height, width]` of float32 in channels_last, and labels `[size / parts]` of
+            int64.
         """
         steps_per_epoch = self.samples // size
         epoch, position = divmod(step, steps_per_epoch)

@@ -1,0 +1,127 @@
+"""What a person sees in the terminal while a training or a race goes on."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from headstart.race import Run, time_left
+from headstart.records import Failure, RunRecord
+from headstart.train.watcher import Watcher
+
+_LINE_EVERY = 15.0  # seconds between two lines where the output is no terminal
+
+
+class Display(Watcher):
+    """Two bars, one for the race and one for the present training; lines instead where the output is no terminal.
+
+    Args:
+        console: Where to draw; stderr, so that stdout stays for results.
+        plan: The race's runs in their order, for the estimate of the time left.
+        workers: How many of them go on at once.
+    """
+
+    def __init__(self, console: Console, plan: list[Run] | None = None, workers: int = 1) -> None:
+        self._console = console
+        self._plan = list(plan or [])
+        self._workers = workers
+        self._under_way = 0
+        self._finished: list[RunRecord] = []
+        self._last_line = 0.0
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._race = self._progress.add_task("race", total=None, note="", visible=False)
+        self._run = self._progress.add_task("", total=None, note="", visible=False)
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def training(self, what: str) -> None:
+        """A training begins."""
+        self._progress.reset(self._run, description=what, total=None, visible=True, note="")
+        self._say(f"training {what}")
+
+    def step(self, step: int, total_steps: int, loss: float) -> None:
+        """The present training has got so far."""
+        self._progress.update(self._run, completed=step, total=total_steps, note=f"loss {loss:.3f}")
+        self._say_sometimes(f"  step {step}/{total_steps}, loss {loss:.3f}")
+
+    def calibration_step(self, done: int, total: int) -> None:
+        """The calibration has got so far."""
+        self._progress.update(self._run, completed=done, total=total, note="")
+        self._say_sometimes(f"  calibration {done}/{total}")
+
+    def run_started(self, arm: str, budget: float, seed: int, index: int, total: int) -> None:
+        """A run of the race begins."""
+        note = self._time_left(Run(arm, budget, seed))
+        what = f"{arm}, budget {budget:g}, seed {seed}"
+        self._progress.update(self._race, completed=index - 1 - self._under_way, total=total, visible=True, note=note)
+        self._progress.reset(self._run, description=what, total=None, visible=True, note="")
+        self._under_way += 1
+        self._say(f"run {index}/{total}: {what}" + (f" ({note})" if note else ""))
+
+    def run_finished(self, record: RunRecord) -> None:
+        """A run has ended well."""
+        self._finished.append(record)
+        self._ended()
+        self._console.print(
+            f"[green]done[/] {record.arm}, budget {record.budget:g}, seed {record.seed}: "
+            f"{record.metric} {record.quality:.4f} in {record.seconds:.1f} s",
+            highlight=False,
+        )
+
+    def run_failed(self, failure: Failure) -> None:
+        """A run has failed."""
+        self._ended()
+        what = f"{failure.arm}, budget {failure.budget:g}, seed {failure.seed}"
+        self._console.print(f"[red]failed[/] {what}:", highlight=False)
+        self._console.print(failure.message, markup=False, highlight=False)
+
+    def calibrating(self) -> None:
+        """The runs are through."""
+        self._progress.reset(self._run, description="calibrating step times", total=None, visible=True, note="")
+        self._say("calibrating step times")
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        self._progress.advance(self._race)
+
+    def _time_left(self, run: Run) -> str:
+        """For a run that begins: how long it and those after it in the plan may take."""
+        rest = self._plan[self._plan.index(run) :] if run in self._plan else []
+        seconds = time_left(self._finished, rest)
+        return f"about {_duration(seconds / self._workers)} left" if seconds else ""
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._last_line = time.monotonic()
+            self._console.print(line, markup=False, highlight=False)
+
+    def _say_sometimes(self, line: str) -> None:
+        if time.monotonic() - self._last_line > _LINE_EVERY:
+            self._say(line)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,1 @@
+"""One run of a recipe: student, data, optimiser, Distiller, clock, checkpoints, run record."""

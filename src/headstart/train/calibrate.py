@@ -1,0 +1,133 @@
+"""Step times measured interleaved, so that runs can be compared on a machine that is not quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from headstart.records import Calibration, StepTime
+from headstart.train.clock import Clock
+from headstart.train.environment import device_name
+from headstart.train.kinds import distill_kind, plain_kind
+from headstart.train.recipe import Distill, Recipe
+from headstart.train.session import Session
+
+_WARM_UP = 3
+
+
+def calibrate(
+    recipes: Iterable[Recipe],
+    *,
+    teacher_paths: Mapping[str, Path] | None = None,
+    pairs: int = 30,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Time each kind of step that the recipes have, interleaved forwards and backwards (ABBA), in this process.
+
+    Args:
+        recipes: Those raced, and their teachers'.
+        teacher_paths: Run folders of the teachers.
+        pairs: How often each kind is timed forwards and backwards.
+        progress: Told how many rounds of how many are done.
+
+    Returns:
+        Median step times; making the batch and what distilling adds are told apart.
+    """
+    begin = time.perf_counter()
+    steppers = _steppers(recipes, teacher_paths)
+    times: dict[str, list[float]] = {kind: [] for kind in steppers}
+    data: dict[str, list[float]] = {kind: [] for kind in steppers}
+    for index in range(_WARM_UP + pairs):
+        for kind in [*steppers, *reversed(steppers)]:
+            making, step = steppers[kind].time_step(index)
+            if index >= _WARM_UP:
+                data[kind].append(making)
+                times[kind].append(step)
+        if progress is not None:
+            progress(index + 1, _WARM_UP + pairs)
+    kinds = {kind: _step_time(times[kind], data[kind]) for kind in steppers}
+    for kind, stepper in steppers.items():
+        if stepper.plain is not None:
+            added = max(0.0, kinds[kind].seconds - kinds[stepper.plain].seconds)
+            kinds[kind] = kinds[kind].model_copy(update={"teacher_seconds": added})
+    device = device_name(next(iter(steppers.values())).session.device)
+    return Calibration(kinds=kinds, device=device, seconds=time.perf_counter() - begin)
+
+
+class _Stepper:
+    """Runs steps of one kind.
+
+    Args:
+        recipe: With distillation on all of its steps, or none.
+        teacher_paths: Run folders of the teachers.
+        plain: The kind that the step would be without distillation; None for such a step itself.
+    """
+
+    def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None, plain: str | None) -> None:
+        self.session = Session(recipe, teacher_paths)
+        self.plain = plain
+
+    def time_step(self, step: int) -> tuple[float, float]:
+        """Seconds to make a step's batch, and of the whole step."""
+        train, device = self.session.recipe.train, self.session.device
+        clock = Clock(device)
+        clock.start()
+        self.session.task.batch(step, train.batch_size)
+        clock.stop()
+        making = clock.seconds
+        clock = Clock(device)
+        clock.start()
+        self.session.train_step(step)
+        clock.stop()
+        return making, clock.seconds
+
+
+def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | None) -> dict[str, _Stepper]:
+    steppers: dict[str, _Stepper] = {}
+    for recipe in recipes:
+        plain, distilling = plain_kind(recipe), distill_kind(recipe)
+        if plain not in steppers:
+            steppers[plain] = _Stepper(_with_distill(recipe, None), None, None)
+        if distilling is not None and distilling not in steppers and recipe.distill is not None:
+            always = recipe.distill.model_copy(
+                update={"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
+            )
+            steppers[distilling] = _Stepper(_with_distill(recipe, always), teacher_paths, plain)
+    return steppers
+
+
+def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:
+    return recipe.model_copy(
+        update={"distill": distill, "train": recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000})}
+    )
+
+
+def _step_time(seconds: list[float], data: list[float]) -> StepTime:
+    low, high = median_interval(seconds)
+    return StepTime(
+        seconds=float(np.median(seconds)), low=low, high=high, n=len(seconds), data_seconds=float(np.median(data))
+    )
+
+
+def median_interval(values: Iterable[float], *, level: float = 0.95) -> tuple[float, float]:
+    """Order-statistic confidence interval of the median, without assumptions on the distribution.
+
+    Args:
+        values: Independent measurements.
+        level: At least this coverage; with too few values for it, their whole range.
+
+    Returns:
+        Low and high ends, both of them values.
+
+    Example:
+        >>> median_interval(range(1, 101))
+        (40.0, 61.0)
+    """
+    ordered = sorted(float(value) for value in values)
+    below = int(stats.binom.ppf((1 - level) / 2, len(ordered), 0.5))
+    below = max(below, 1)
+    return ordered[below - 1], ordered[-below]

@@ -1,0 +1,109 @@
+"""Floating-point operations of a step, counted exactly and without computing anything."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from headstart.errors import HeadstartError
+
+# Operators whose work is not counted, by the field's convention: 2 FLOPs per multiply-add of matrix products,
+# convolutions and attention, nothing for what is linear in the size of its input. Pointwise operators and views are
+# recognised by torch's own marks, where it has set them.
+_LINEAR = """
+    native_batch_norm native_batch_norm_backward cudnn_batch_norm cudnn_batch_norm_backward batch_norm_backward
+    _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update
+    native_layer_norm native_layer_norm_backward native_group_norm native_group_norm_backward linalg_vector_norm
+    _fused_rms_norm _fused_rms_norm_backward native_dropout native_dropout_backward
+    max_pool2d_with_indices max_pool2d_with_indices_backward avg_pool2d avg_pool2d_backward
+    _adaptive_avg_pool2d _adaptive_avg_pool2d_backward adaptive_max_pool2d adaptive_max_pool2d_backward
+    upsample_nearest2d upsample_nearest2d_backward upsample_bilinear2d upsample_bilinear2d_backward
+    upsample_bicubic2d upsample_bicubic2d_backward reflection_pad2d reflection_pad2d_backward constant_pad_nd
+    _softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax logsumexp
+    nll_loss_forward nll_loss_backward
+    elu_backward glu glu_backward hardsigmoid_backward hardswish hardswish_backward hardtanh_backward
+    leaky_relu_backward softplus_backward _prelu_kernel _prelu_kernel_backward
+    sum mean amax amin max min argmax any all prod var var_mean std cumsum
+    cat stack repeat flip roll tril triu index index_put gather scatter embedding embedding_dense_backward
+    slice_backward select_backward unfold_backward im2col col2im _unsafe_view pixel_shuffle pixel_unshuffle
+    channel_shuffle
+    clone copy copy_ _to_copy lift_fresh fill_ zero_ masked_fill_ new_zeros new_ones new_full new_empty
+    new_empty_strided zeros_like ones_like full_like empty_like zeros ones full empty empty_strided scalar_tensor
+    arange linspace bernoulli bernoulli_ rand rand_like randn randn_like
+"""
+_LINEAR_NAMES = frozenset(_LINEAR.split())
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        packet = func.overloadpacket
+        if packet in flop_registry:
+            self.flops += int(flop_registry[packet](*args, **kwargs, out_val=result))
+        elif not (_is_linear(packet) or func.is_view or torch.Tag.pointwise in func.tags or func.namespace == "prim"):
+            raise HeadstartError(
+                f"cannot count FLOPs: nothing is known about the operator {func}; register a formula with "
+                "torch.utils.flop_counter.register_flop_formula"
+            )
+        return result
+
+
+def count_flops(function: Callable[[], Any]) -> int:
+    """FLOPs of a call: 2 per multiply-add of matrix products, convolutions and attention.
+
+    Args:
+        function: Called once. On tensors of the meta device it computes nothing.
+
+    Raises:
+        HeadstartError: An operator is met whose FLOPs are not known; it is named.
+
+    Example:
+        >>> count_flops(lambda: torch.ones(2, 3) @ torch.ones(3, 4))
+        48
+    """
+    counter = _Counter()
+    with counter:
+        function()
+    return counter.flops
+
+
+def step_flops(model: nn.Module, inputs: Tensor) -> int:
+    """FLOPs of a model's forward and backward on a batch; the model itself is not touched.
+
+    Raises:
+        HeadstartError: As `count_flops`.
+    """
+    model, inputs = _on_meta(model), inputs.to("meta")
+    model.train()
+    return count_flops(lambda: model(inputs).sum().backward())
+
+
+def forward_flops(model: nn.Module, inputs: Tensor) -> int:
+    """FLOPs of a model's forward on a batch in eval mode; the model itself is not touched.
+
+    Raises:
+        HeadstartError: As `count_flops`.
+    """
+    model, inputs = _on_meta(model), inputs.to("meta")
+    model.eval()
+    with torch.no_grad():
+        return count_flops(lambda: model(inputs))
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to("meta")
+
+
+def _is_linear(packet: Any) -> bool:
+    return str(packet).removeprefix("aten.") in _LINEAR_NAMES

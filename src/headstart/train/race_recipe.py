@@ -1,0 +1,150 @@
+"""The race of a recipe: its arms at its budgets with its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from headstart.errors import RecipeError
+from headstart.race import RaceFunction, Run, plan_race, race, run_folder
+from headstart.records import Arm, Calibration, RaceRecord, RunRecord
+from headstart.train.calibrate import calibrate
+from headstart.train.environment import environment
+from headstart.train.load import dump_recipe, varied
+from headstart.train.recipe import Race, Recipe
+from headstart.train.run import train
+from headstart.train.session import Session
+from headstart.train.teaching import teacher_recipes, train_teachers
+from headstart.train.watcher import SilentWatcher, Watcher
+from headstart.train.workers import Workers
+
+
+def race_recipe(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    watcher: Watcher | None = None,
+    command: str = "",
+    workers: int = 1,
+) -> RaceRecord:
+    """Train the teachers, run the race, calibrate its step times and judge it. What is finished is not done again.
+
+    Args:
+        recipe: With a `race` section.
+        folder: The race folder: teachers, runs, `race.json`.
+        watcher: Told what happens. Default: nothing is.
+        command: For the record.
+        workers: Runs trained at once, each in a process with its share of the cores; see `Workers`. The watcher is then
+            told of a teacher's steps only.
+
+    Raises:
+        HeadstartError: There is no `race` section, or an arm's overrides, the data, a budget or a teacher do not fit;
+            before anything is trained.
+    """
+    folder, settings, watcher = Path(folder), _race_section(recipe), watcher or SilentWatcher()
+    arms = {name: arm_recipe(recipe, name) for name in settings.arms}
+    taught = teacher_recipes(recipe, arms.values())
+    if not (folder / "race.json").exists():
+        _rehearse([run_recipe(arm, min(settings.budgets), settings.seeds[0]) for arm in arms.values()], taught)
+    paths = train_teachers(taught, folder / "teachers", watcher=watcher)
+
+    def measure() -> Calibration:
+        raced = [*arms.values(), *taught.values()]
+        return calibrate(
+            raced, teacher_paths=paths, pairs=settings.calibration_pairs, progress=watcher.calibration_step
+        )
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(Workers(workers)) if workers > 1 else None
+        return race(
+            _runner(arms, folder, paths, watcher, pool),
+            arms=_arms(settings),
+            budgets=settings.budgets,
+            seeds=settings.seeds,
+            baseline=settings.baseline,
+            primary=settings.primary,
+            folder=folder,
+            name=recipe.name,
+            budget_unit=budget_unit(recipe),
+            calibrate=measure,
+            # Without the race section: more budgets, seeds or arms are the same race, only longer.
+            recipe=dump_recipe(recipe.model_copy(update={"race": None})),
+            command=command,
+            environment=environment(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+            listener=watcher,
+            workers=workers,
+        )
+
+
+def planned_runs(recipe: Recipe) -> list[Run]:
+    """The runs of a recipe's race, in their order.
+
+    Raises:
+        HeadstartError: As `race_recipe`.
+    """
+    settings = _race_section(recipe)
+    return plan_race(_arms(settings), settings.budgets, settings.seeds, settings.baseline, settings.primary).runs
+
+
+def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
+    """The variation of a recipe that an arm stands for, without the race.
+
+    Raises:
+        RecipeError: An override does not fit.
+    """
+    overrides = _race_section(recipe).arms[arm].set
+    return varied(recipe.model_copy(update={"race": None}), overrides, f"race.arms.{arm}.set")
+
+
+def run_recipe(arm: Recipe, budget: float, seed: int) -> Recipe:
+    """An arm's recipe at one budget with one seed."""
+    length = int(budget) if budget_unit(arm) == "steps" else budget
+    return varied(arm, {f"train.{budget_unit(arm)}": length, "train.seed": seed}, "race.budgets")
+
+
+def budget_unit(recipe: Recipe) -> str:
+    """What budgets count: `epochs` or `steps`, whichever the recipe trains by."""
+    return "epochs" if recipe.train.epochs is not None else "steps"
+
+
+def _arms(settings: Race) -> list[Arm]:
+    return [
+        Arm(name=name, description=arm.description, overrides=arm.set, budgets=arm.budgets)
+        for name, arm in settings.arms.items()
+    ]
+
+
+def _runner(
+    arms: Mapping[str, Recipe], folder: Path, paths: Mapping[str, Path], watcher: Watcher, pool: Workers | None
+) -> RaceFunction:
+    """The function that is raced: trains here, or in one of the pool's processes."""
+
+    def run(arm: str, budget: float, seed: int) -> RunRecord:
+        recipe, place = run_recipe(arms[arm], budget, seed), run_folder(folder, arm, budget, seed)
+        labels = {"arm": arm, "budget": budget, "seed": seed, "folder": place.relative_to(folder).as_posix()}
+        if pool is None:
+            return train(recipe, place, teacher_paths=paths, progress=watcher.step, labels=labels)
+        return pool.call(train, recipe, place, teacher_paths=paths, labels=labels)
+
+    return run
+
+
+def _race_section(recipe: Recipe) -> Race:
+    if recipe.race is None:
+        raise RecipeError(
+            f"{recipe.name}: the recipe has no race section; add budgets, seeds, arms and the primary arm"
+        )
+    return recipe.race
+
+
+def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
+    """Bring runs to life without training them: what is wrong is then said before the first step, and not by each run.
+
+    Runs whose teachers are still to be trained go without.
+    """
+    for run in runs:
+        ready = run.distill is None or not any(name in taught for name in run.distill.teachers)
+        Session(run if ready else run.model_copy(update={"distill": None}))

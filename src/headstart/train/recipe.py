@@ -1,0 +1,199 @@
+"""The recipe: one model from which the YAML, the command's overrides and their documentation come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from headstart.config import Config
+from headstart.tasks.images.config import ImageData, ImageModel
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+# The generators of weights, order, augmentation and draw take 64-bit numbers, and some of them multiply the seed first.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Train(Config):
+    """How one run trains."""
+
+    epochs: Positive | None = None
+    """Length of training in passes over the data. Either this or `steps`; a race sets it to each of its budgets."""
+    steps: PositiveInt | None = None
+    """Length of training in optimiser steps."""
+    batch_size: PositiveInt = 128
+    """Samples of one optimiser step, over all processes and micro-batches."""
+    accumulate: PositiveInt = 1
+    """Micro-batches of one optimiser step, on each process."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW."""
+    lr: Positive = 0.1
+    """The schedule's highest learning rate."""
+    momentum: BelowOne = 0.9
+    """Of SGD."""
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    """Of AdamW."""
+    eps: Positive = 1e-8
+    """Of AdamW."""
+    weight_decay: float = Field(5e-4, ge=0)
+    """As in torch.optim (AdamW: times the learning rate, SGD: part of the gradient); biases and norms are left out."""
+    schedule: Literal["one-cycle", "cosine", "linear"] = "one-cycle"
+    """one-cycle: cosine up, then cosine down to 0; cosine and linear: linear warm-up, then down to `final_lr`."""
+    warmup: BelowOne = 0.25
+    """Fraction of training over which the learning rate rises."""
+    final_lr: Fraction = 0.0
+    """Learning rate at the end, as a fraction of `lr`; for cosine and linear."""
+    label_smoothing: BelowOne = 0.0
+    """Of the task loss."""
+    clip_norm: Positive | None = None
+    """Largest norm of the gradient; null: no clipping."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """bf16: autocast, for student and teachers."""
+    seed: Seed = 0
+    """Of weights, order and augmentation; a race sets it to each of its seeds."""
+    deterministic: bool = False
+    """On a GPU: only algorithms that repeat bit for bit (slower). On a CPU runs repeat anyway."""
+    log_every: PositiveInt = 50
+    """Steps between two lines of metrics."""
+    checkpoint_every: PositiveInt = 1000
+    """Steps between two checkpoints."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps, and not both (null for the other)")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Train:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal micro-batches"
+            )
+        return self
+
+
+class Distill(Config):
+    """How the student learns from teachers. See docs/defaults.md for the measurements behind the defaults."""
+
+    teachers: list[str] = Field(min_length=1)
+    """Names from the recipe's `teachers`, run folders, or safetensors files of runs."""
+    loss: Literal["kl", "reverse_kl", "jsd", "mse", "dkd", "dist"] = "kl"
+    """The distillation loss."""
+    temperature: Positive = 4.0
+    """Divides both sides' logits in the loss (mse: not used)."""
+    weight: Fraction = 0.9
+    """w of (1 - w) * task + w * distill."""
+    start: Fraction = 0.0
+    """Fraction of training at which distillation begins."""
+    stop: Fraction = 0.5
+    """Fraction of training at which it ends; from there on a step costs what it costs without us."""
+    every: PositiveInt = 1
+    """Distil on every k-th step of the window only; the mean weight is then weight / k."""
+    ramp_up: Fraction = 0.0
+    """Fraction of training over which the weight rises, inside the window."""
+    ramp_down: Fraction = 0.0
+    """Fraction of training over which the weight falls, inside the window."""
+    standardize: bool = False
+    """Standardise both sides' logits first (arXiv 2403.01427)."""
+    draw: PositiveInt | Literal["all"] = 1
+    """Teachers asked at a step: a number, drawn at random, or all."""
+    weights: list[float] | None = None
+    """Odds of the teachers; null: equal."""
+    average: Literal["probability", "logit"] | None = None
+    """Mean of several teachers of one step; null: the one that a random draw estimates without bias (see Distiller)."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Distill:
+        if self.start > self.stop:
+            raise ValueError(f"start={self.start} is after stop={self.stop}")
+        if self.ramp_up + self.ramp_down > self.stop - self.start + 1e-12:
+            raise ValueError(
+                "ramp_up and ramp_down do not fit between start and stop; all are fractions of the whole training"
+            )
+        return self
+
+
+class RaceArm(Config):
+    """One variation of the recipe."""
+
+    description: str = ""
+    """For the report."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Overrides by dotted key, for example `distill.stop: 0.25`, or `distill: null`."""
+    budgets: list[float] | None = None
+    """Its own budgets, some of the race's, where the others could not change the answer; null: all."""
+
+
+class Race(Config):
+    """What `headstart race` compares."""
+
+    budgets: list[float] = Field(min_length=1)
+    """Lengths of training, in the unit the recipe uses (`train.epochs` or `train.steps`)."""
+    seeds: list[Seed] = Field(min_length=1)
+    """Each arm runs at each budget with each of these seeds."""
+    arms: dict[str, RaceArm] = Field(min_length=2)
+    """Variations by name."""
+    baseline: str = "baseline"
+    """The arm that the others are compared with."""
+    primary: str
+    """The arm that the verdict is about: named before the race."""
+    calibration_pairs: PositiveInt = 30
+    """How often each kind of step is timed to calibrate the seconds."""
+
+    @model_validator(mode="after")
+    def _known_arms(self) -> Race:
+        for key in ("baseline", "primary"):
+            if getattr(self, key) not in self.arms:
+                raise ValueError(f"{key}={getattr(self, key)!r} is none of the arms: {', '.join(self.arms)}")
+        if self.baseline == self.primary:
+            raise ValueError(f"{self.primary!r} is both baseline and primary; name another arm as one of them")
+        return self
+
+    @field_validator("budgets")
+    @classmethod
+    def _lengths(cls, budgets: list[float]) -> list[float]:
+        for budget in budgets:
+            if budget <= 0:
+                raise ValueError(f"{budget:g} trains nothing; budgets are lengths of training above 0")
+        return budgets
+
+    @field_validator("budgets", "seeds")
+    @classmethod
+    def _each_once(cls, values: list[float]) -> list[float]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value:g} is there twice; give each once")
+        return values
+
+
+class Recipe(Config):
+    """Model, data, training, distillation and race, in one file."""
+
+    name: str = "recipe"
+    """For the report."""
+    task: Literal["image-classification"] = "image-classification"
+    """What is trained."""
+    model: ImageModel = ImageModel()
+    """The student."""
+    data: ImageData
+    """What it learns from and is judged by."""
+    train: Train
+    """How it trains."""
+    teachers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Teachers to train first, by name: overrides of this recipe (without its distillation) by dotted key."""
+    distill: Distill | None = None
+    """How it learns from teachers; null: not at all."""
+    race: Race | None = None
+    """What `headstart race` compares."""
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Recipe:
+        for budget in self.race.budgets if self.race and self.train.steps is not None else []:
+            if not budget.is_integer():
+                raise ValueError(
+                    f"race.budgets: {budget:g} is no number of steps, which train.steps makes the unit here"
+                )
+        return self

@@ -1,0 +1,215 @@
+"""A recipe brought to life: student, data, optimiser and Distiller, and what one step does with them."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from headstart.distill import Distiller, Teacher, TeacherPool
+from headstart.errors import RecipeError, TeacherError
+from headstart.tasks import Evaluation, Task
+from headstart.tasks.images import ImageClassification
+from headstart.teachers import load_teacher
+from headstart.train.optim import build_optimizer, lr_scale, set_lr
+from headstart.train.recipe import Distill, Recipe
+
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
+
+
+class Session:
+    """What a run needs in memory.
+
+    Args:
+        recipe: What to train.
+        teacher_paths: Where the teachers lie that the recipe names.
+
+    Raises:
+        RecipeError: The recipe trains not even one step.
+        TeacherError: A teacher cannot be read or does not fit.
+    """
+
+    def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
+        train = recipe.train
+        self.recipe = recipe
+        # Accelerate keeps one state a process and refuses another precision, but one process trains all runs of a race.
+        AcceleratorState._reset_state()
+        self.accelerator = Accelerator(mixed_precision="bf16" if train.precision == "bf16" else "no")
+        _make_deterministic(train.deterministic)
+        torch.manual_seed(train.seed)
+        self.task: Task = ImageClassification(
+            recipe.model,
+            recipe.data,
+            seed=train.seed,
+            label_smoothing=train.label_smoothing,
+            device=self.accelerator.device,
+        )
+        self.total_steps = _total_steps(recipe, self.task.samples)
+        model = self.task.build_model()
+        self.model: nn.Module
+        self.optimizer: torch.optim.Optimizer
+        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, train))
+        pool = _load_pool(recipe, teacher_paths or {}, self.task, self.accelerator.device)
+        self.distiller = (
+            _distiller(recipe.distill, pool, self.total_steps) if recipe.distill and pool is not None else None
+        )
+        # Weakly, so that the teachers are freed when the Distiller lets them go.
+        self._pool = weakref.ref(pool) if pool is not None else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return torch.device(self.accelerator.device)
+
+    @property
+    def student(self) -> nn.Module:
+        """The model without what Accelerate wraps around it."""
+        student: nn.Module = self.accelerator.unwrap_model(self.model)
+        return student
+
+    @property
+    def pool(self) -> TeacherPool | None:
+        """The teachers; None where there are none, or the window has closed and they were let go."""
+        return self._pool() if self._pool is not None else None
+
+    def train_step(self, step: int) -> Tensor:
+        """One optimiser step.
+
+        Args:
+            step: Counted from 0. Together with the weights it determines everything the step does.
+
+        Returns:
+            The loss (task and distillation), a scalar, detached.
+        """
+        train, accelerator = self.recipe.train, self.accelerator
+        set_lr(self.optimizer, train.lr * lr_scale(step, self.total_steps, train))
+        self.model.train()
+        parts = train.accumulate * accelerator.num_processes
+        total = torch.zeros((), device=self.device)
+        for micro in range(train.accumulate):
+            part = accelerator.process_index * train.accumulate + micro
+            with self._synchronised(micro == train.accumulate - 1):
+                loss = self._loss(step, part, parts)
+                accelerator.backward(loss / train.accumulate)
+            total += loss.detach() / train.accumulate
+        if train.clip_norm is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), train.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.distiller is not None:
+            self.distiller.step()
+        return total
+
+    def evaluate(self) -> Evaluation:
+        """Held-out quality of the student as it is now."""
+        self.model.eval()
+        return self.task.evaluate(self.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, teachers excepted."""
+        return {
+            "model": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "distiller": self.distiller.state_dict() if self.distiller is not None else None,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to where `state_dict` was taken."""
+        self.student.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.distiller is not None and state["distiller"] is not None:
+            self.distiller.load_state_dict(state["distiller"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+
+    def _loss(self, step: int, part: int, parts: int) -> Tensor:
+        batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=parts)
+        logits = self.model(batch.inputs)
+        loss = self.task.loss(logits, batch)
+        if self.distiller is None:
+            return loss
+        return self.distiller(loss, logits, batch.inputs, labels=batch.labels)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext() if last else self.accelerator.no_sync(self.model)
+
+
+def _make_deterministic(wanted: bool) -> None:
+    if wanted:
+        # cuBLAS reads it when it is first used; without it torch refuses to call cuBLAS deterministically.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+
+
+def _total_steps(recipe: Recipe, samples: int) -> int:
+    train = recipe.train
+    if train.batch_size > samples:
+        raise RecipeError(f"train.batch_size={train.batch_size} is more than the {samples} training samples")
+    if train.steps is not None:
+        return train.steps
+    assert train.epochs is not None
+    steps = round(train.epochs * (samples // train.batch_size))
+    if steps < 1:
+        raise RecipeError(
+            f"train.epochs={train.epochs} is less than one step of {train.batch_size} samples; train longer"
+        )
+    return steps
+
+
+def _load_pool(recipe: Recipe, paths: Mapping[str, Path], task: Task, device: torch.device) -> TeacherPool | None:
+    distill = recipe.distill
+    if distill is None:
+        return None
+    student = task.describe()
+    image = task.batch(0, recipe.train.batch_size).inputs[:1]
+    teachers = []
+    for spec in distill.teachers:
+        teacher = load_teacher(
+            paths.get(spec, Path(spec)),
+            name=spec,
+            mean=student["mean"],
+            std=student["std"],
+            autocast=_AUTOCAST[recipe.train.precision],
+        )
+        teacher.to(device)
+        _check_fit(teacher, image, len(student["classes"]))
+        teachers.append(teacher)
+    return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
+
+
+def _check_fit(teacher: Teacher, image: Tensor, classes: int) -> None:
+    """Fail before the first step, and not at the window's opening."""
+    logits = teacher.logits(image)
+    if logits.shape[-1] != classes:
+        raise TeacherError(
+            f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
+            "both must be trained on the same classes"
+        )
+
+
+def _distiller(distill: Distill, pool: TeacherPool, total_steps: int) -> Distiller:
+    return Distiller(
+        pool,
+        total_steps=total_steps,
+        start=distill.start,
+        stop=distill.stop,
+        every=distill.every,
+        ramp_up=distill.ramp_up,
+        ramp_down=distill.ramp_down,
+        loss=distill.loss,
+        temperature=distill.temperature,
+        weight=distill.weight,
+        standardize=distill.standardize,
+        average=distill.average,
+    )

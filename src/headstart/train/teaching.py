@@ -1,0 +1,72 @@
+"""Teachers that a recipe asks to be trained first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import RecipeError
+from headstart.teachers import find_teacher
+from headstart.train.load import varied
+from headstart.train.recipe import Recipe
+from headstart.train.run import train
+from headstart.train.watcher import SilentWatcher, Watcher
+
+
+def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, Recipe]:
+    """The recipes of the teachers to train first: the recipe without distillation and race, with a teacher's overrides.
+
+    Args:
+        recipe: The recipe itself. What an arm varies does not touch the teachers, unless it says so under `teachers`.
+        variations: The recipe's arms, or the recipe alone.
+
+    Returns:
+        By name, those that the variations use and describe.
+
+    Raises:
+        RecipeError: An override does not fit, a teacher has the name of a folder that exists, or arms describe it
+            differently.
+        TeacherError: A teacher that is not described does not exist either.
+    """
+    found: dict[str, Recipe] = {}
+    for variation in variations:
+        for name in variation.distill.teachers if variation.distill else []:
+            if name not in variation.teachers:
+                find_teacher(name)
+                continue
+            described = _teacher_recipe(recipe, name, variation.teachers[name])
+            if found.setdefault(name, described) != described:
+                raise RecipeError(f"teachers.{name}: arms describe it differently; give each of them a name of its own")
+            if Path(name).exists():
+                raise RecipeError(
+                    f"teachers.{name}: {name} is also a folder or file here; give the teacher another name"
+                )
+    return found
+
+
+def train_teachers(recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watcher | None = None) -> dict[str, Path]:
+    """Train teachers; those already there are not trained again.
+
+    Args:
+        recipes: By name.
+        folder: Gets one run folder a teacher.
+        watcher: Told which one is trained, and how far it is.
+
+    Returns:
+        The run folder of each teacher by name.
+
+    Raises:
+        HeadstartError: As `train`.
+    """
+    watcher = watcher or SilentWatcher()
+    paths = {name: folder / name for name in recipes}
+    for name, recipe in recipes.items():
+        watcher.training(f"teacher {name}")
+        train(recipe, paths[name], progress=watcher.step)
+    return paths
+
+
+def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:
+    plain = recipe.model_copy(update={"name": name, "distill": None, "race": None, "teachers": {}})
+    return varied(plain, overrides, f"teachers.{name}")

@@ -1,0 +1,66 @@
+"""Runs of a race side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from headstart.errors import HeadstartError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Processes that share the machine's cores between them.
+
+    Two processes with one thread each get more done on two cores than one with two threads, because small models leave
+    threads waiting for each other.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._threads = max(1, (os.cpu_count() or 1) // count)
+        self._pool = self._new_pool()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def call(
+        self, function: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Call a function in the next free process and wait for it; function, arguments and result are pickled.
+
+        Raises:
+            HeadstartError: The process died.
+        """
+        pool = self._pool
+        try:
+            return pool.submit(function, *args, **kwargs).result()
+        except BrokenExecutor:
+            if pool is self._pool:
+                self._pool = self._new_pool()
+            raise HeadstartError(
+                "the process that trained it died without a word, most often for want of memory; try fewer --workers"
+            ) from None
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Not forked: a fork of a process that has used torch's threads hangs.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(
+            self._count, mp_context=context, initializer=torch.set_num_threads, initargs=(self._threads,)
+        )
