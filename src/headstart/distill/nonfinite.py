@@ -77,8 +77,8 @@ class NonFiniteFlags:
         names = [name for name, flag in zip(self._names, flags.tolist(), strict=True) if flag]
         if names:
             raise TeacherError(
-                f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left out of "
-                "the loss. Check its weights, its input normalisation, and whether it overflows in half precision"
+                f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left "
+                "out of the loss. Check its weights and input normalisation, and whether it overflows in half precision"
             )
 
 
