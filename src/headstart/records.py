@@ -182,6 +182,10 @@ class RaceRecord(Record):
     environment: dict[str, str] = {}
     date: str = ""
 
+    def budgets_of(self, arm: Arm) -> list[float]:
+        """The budgets that an arm is raced at."""
+        return self.budgets if arm.budgets is None else arm.budgets
+
 
 R = TypeVar("R", bound="Record")
 

@@ -22,6 +22,7 @@ from headstart.report._tables import (
     step_table,
     teacher_table,
 )
+from headstart.report._verdict import caveats
 
 
 def printed(race: RaceRecord, width: int = 100) -> str:
@@ -86,7 +87,7 @@ def test_no_split_without_a_calibration_of_every_step(steps: dict[str, int]) -> 
 
 
 def test_cells_of_a_budget_stand_together_smallest_first(race: RaceRecord) -> None:
-    cells = summarise(race.model_copy(update={"budgets": [8.0, 2.0]}))
+    cells = summarise(race.model_copy(update={"budgets": [8.0, 2.0, 16.0, 4.0]}))
     assert [row[0].budget for row in cells] == [2.0, 4.0, 8.0, 16.0]
     assert [cell.arm for cell in cells[0]] == ["baseline", "early", "whole"]
 
@@ -160,3 +161,15 @@ def test_names_are_not_read_as_markup(race: RaceRecord) -> None:
     text = printed(renamed)
     assert name in text
     assert "Against [bold]b" in text
+
+
+def test_an_arm_with_budgets_of_its_own_has_no_rows_at_the_others() -> None:
+    arms = [Arm(name="plain"), Arm(name="fast", budgets=[2])]
+    raced = (("plain", 1), ("plain", 2), ("fast", 2))
+    runs = [RunRecord(arm=arm, budget=budget, quality=0.5, seconds=1.0) for arm, budget in raced]
+    record = RaceRecord(arms=arms, baseline="plain", primary="fast", budgets=[1, 2], seeds=[0], runs=runs)
+    assert [[(cell.arm, cell.budget) for cell in row] for row in summarise(record)] == [
+        [("plain", 1.0)],
+        [("plain", 2.0), ("fast", 2.0)],
+    ]
+    assert caveats(record) == []

@@ -48,9 +48,12 @@ class Cell:
 
 
 def summarise(record: RaceRecord) -> list[list[Cell]]:
-    """All cells of a race: a row a budget, smallest first, and in it a cell for each arm in the race's order."""
-    budgets = sorted({*record.budgets, *(run.budget for run in record.runs)})
-    return [[_cell(record, arm.name, budget) for arm in record.arms] for budget in budgets]
+    """All cells of a race: a row a budget, smallest first, and in it a cell for each arm raced at it, in their order."""
+    rows = [
+        [_cell(record, arm.name, budget) for arm in record.arms if budget in record.budgets_of(arm)]
+        for budget in sorted(record.budgets)
+    ]
+    return [row for row in rows if row]
 
 
 def split_time(run: RunRecord, calibration: Calibration | None) -> TimeSplit | None:
