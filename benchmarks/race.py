@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from headstart.race import judge
 from headstart.records import ArmResult, RaceRecord, RunRecord
 from headstart.report import verdict_sentence, write_report
 from headstart.train.load import load_recipe
@@ -31,6 +32,8 @@ def figures_of(race: RaceRecord) -> dict[str, Figure]:
             figures[f"{name}.{result.arm}.{result.clock}"] = figure
             if result.arm == race.primary and result.clock == race.headline_clock:
                 figures[name] = figure
+    for budget in race.budgets[1:-1]:
+        figures |= _had_it_ended_at(race, budget)
     for arm in race.arms:
         for budget in race.budgets:
             runs = [run for run in race.runs if run.arm == arm.name and run.budget == budget]
@@ -54,6 +57,18 @@ def _result_figures(race: RaceRecord, result: ArmResult) -> dict[str, Figure]:
         if value is not None:
             figures[name] = Figure(value=value)
     return figures
+
+
+def _had_it_ended_at(race: RaceRecord, budget: float) -> dict[str, Figure]:
+    """The speed-ups of the race without its larger budgets: what it would say to who cannot train longer."""
+    runs = [run for run in race.runs if run.budget <= budget]
+    shorter = judge(race.model_copy(update={"runs": runs, "results": []}))
+    return {
+        f"{name}.{result.arm}.{result.clock}.to-{budget:g}-{race.budget_unit}": figure
+        for result in shorter.results
+        for name, figure in _result_figures(race, result).items()
+        if name in ("speedup_at_baseline_best", "gain_at_equal_cost", "target_quality")
+    }
 
 
 def _mean_quality(runs: list[RunRecord]) -> Figure:

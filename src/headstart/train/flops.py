@@ -28,14 +28,14 @@ _LINEAR = """
     _softmax _softmax_backward_data _log_softmax _log_softmax_backward_data _safe_softmax logsumexp
     nll_loss_forward nll_loss_backward
     elu_backward glu glu_backward hardsigmoid_backward hardswish hardswish_backward hardtanh_backward
-    leaky_relu_backward softplus_backward _prelu_kernel _prelu_kernel_backward
+    leaky_relu_backward mish mish_backward softplus_backward _prelu_kernel _prelu_kernel_backward
     sum mean amax amin max min argmax any all prod var var_mean std cumsum
     cat stack repeat flip roll tril triu index index_put gather scatter embedding embedding_dense_backward
     slice_backward select_backward unfold_backward im2col col2im _unsafe_view pixel_shuffle pixel_unshuffle
-    channel_shuffle
-    clone copy copy_ _to_copy lift_fresh fill_ zero_ masked_fill_ new_zeros new_ones new_full new_empty
+    channel_shuffle as_strided
+    clone copy _to_copy lift_fresh fill zero masked_fill new_zeros new_ones new_full new_empty
     new_empty_strided zeros_like ones_like full_like empty_like zeros ones full empty empty_strided scalar_tensor
-    arange linspace bernoulli bernoulli_ rand rand_like randn randn_like
+    arange linspace bernoulli rand rand_like randn randn_like
 """
 _LINEAR_NAMES = frozenset(_LINEAR.split())
 
@@ -49,7 +49,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         packet = func.overloadpacket
-        if packet in flop_registry:
+        if packet is torch.ops.aten.convolution_backward:
+            self.flops += _convolution_backward(*args, **kwargs)
+        elif packet in flop_registry:
             self.flops += int(flop_registry[packet](*args, **kwargs, out_val=result))
         elif not (_is_linear(packet) or func.is_view or torch.Tag.pointwise in func.tags or func.namespace == "prim"):
             raise HeadstartError(
@@ -106,4 +108,16 @@ def _on_meta(model: nn.Module) -> nn.Module:
 
 
 def _is_linear(packet: Any) -> bool:
-    return str(packet).removeprefix("aten.") in _LINEAR_NAMES
+    return str(packet).removeprefix("aten.").rstrip("_") in _LINEAR_NAMES
+
+
+def _convolution_backward(
+    gradient: Tensor, inputs: Tensor, weight: Tensor, _sizes: Any, _stride: Any, _padding: Any, _dilation: Any,
+    transposed: bool, _output_padding: Any, _groups: int, output_mask: tuple[bool, bool, bool],
+) -> int:  # fmt: skip
+    """Each of the gradients of inputs and weight takes the multiply-adds of the forward.
+
+    torch's own formula takes no account of groups (2.13), and counts a depthwise convolution many times over.
+    """
+    forward = 2 * (inputs if transposed else gradient).numel() * weight[0].numel()
+    return forward * (output_mask[0] + output_mask[1])

@@ -70,5 +70,5 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
 def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # one made for another torch raises what it stumbles over, a RuntimeError say
         raise HeadstartError(f"{name} cannot be imported ({error}); pip install 'headstart[vision]'") from None
