@@ -2,9 +2,9 @@
 
 Usage: python tools/quote_figures.py
 
-A page quotes a figure as a number followed by a comment that no reader sees: `1.5x <!-- race-fashion-mnist: speedup -->`.
-The part after an `@` names another field of the figure: `speedup@low`. A percent sign multiplies by 100. The number keeps
-its digits after the point.
+A page quotes a figure as a number followed by a comment that no reader sees: `1.5x <!-- file: figure -->`, where `file`
+is a result file's name. What follows an `@` is another field of the figure: `figure@low`. A percent sign multiplies by
+100. The number keeps its digits after the point.
 """
 
 from __future__ import annotations
