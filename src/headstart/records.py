@@ -52,6 +52,7 @@ class RunRecord(Record):
         steps: Number of optimiser steps by kind (plain, distilling). The kinds are the keys of `Calibration.kinds`.
         flops: Floating-point operations of training (2 per multiply-add), teachers included.
         teacher_flops: The part of `flops` spent in teachers' forward passes.
+        teacher_seconds: About how much of `seconds` that took: forwards timed before training, times their number.
 
     Example:
         >>> RunRecord(quality=0.91, seconds=12.5).metric
@@ -68,6 +69,7 @@ class RunRecord(Record):
     steps: dict[str, int] = {}
     flops: Amount | None = None
     teacher_flops: Amount | None = None
+    teacher_seconds: Amount | None = None
     memory_bytes: int | None = None
     teachers: list[TeacherCost] = []
     losses: dict[str, Finite] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 from pathlib import Path
 from typing import Any, NoReturn
@@ -204,3 +205,23 @@ def test_a_folder_that_cannot_be_written_is_named(
         fill()
     with pytest.raises(HeadstartError, match=r"cannot be written \(No space left on device\); make room .* resumes"):
         train(recipe, tmp_path, progress=lambda step, *_: fill() if step == begin else None)
+
+
+def test_teachers_seconds_follow_from_the_number_of_their_forwards(
+    tiny_data: Path, teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("headstart.train.clock.time.perf_counter", lambda: float(next(ticks)))
+    recipe = tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 0.5}, train__accumulate=2)
+    record = train(recipe, tmp_path)
+    # One tick a forward, two micro-batches a step, half of the twelve steps.
+    assert record.teacher_seconds == 12.0
+
+
+def test_a_window_that_never_opens_is_a_training_without_teachers(
+    tiny_data: Path, teachers: list[str], tmp_path: Path
+) -> None:
+    closed = train(tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 0.0}), tmp_path / "closed")
+    without = train(tiny_recipe(tiny_data), tmp_path / "without")
+    assert (closed.quality, closed.flops, closed.steps) == (without.quality, without.flops, without.steps)
+    assert closed.teacher_flops == closed.teacher_seconds == 0

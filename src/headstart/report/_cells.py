@@ -48,7 +48,7 @@ class Cell:
 
 
 def summarise(record: RaceRecord) -> list[list[Cell]]:
-    """All cells of a race: a row a budget, smallest first, and in it a cell for each arm raced at it, in their order."""
+    """All cells of a race: a row a budget, smallest first, with a cell for each arm raced at it, in their order."""
     rows = [
         [_cell(record, arm.name, budget) for arm in record.arms if budget in record.budgets_of(arm)]
         for budget in sorted(record.budgets)

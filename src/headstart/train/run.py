@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from headstart.train.kinds import count_steps
 from headstart.train.recipe import Recipe
 from headstart.train.runfolder import RunFolder, peak_memory
 from headstart.train.session import Session
+
+_TIMED_FORWARDS = 3
 
 
 class Progress(Protocol):
@@ -127,30 +129,45 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
     specs = recipe.distill.teachers if recipe.distill else []
     teachers = session.pool.teachers if session.pool is not None else []
     inputs = session.task.batch(0, recipe.train.batch_size).inputs
-    teacher_flops = _teacher_flops(session, inputs)
+    teacher_flops = _over_all_draws(session, lambda teacher: forward_flops(teacher.module, inputs))
     return {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
         "steps": count_steps(recipe, total_steps),
         "flops": step_flops(session.student, inputs) * total_steps + teacher_flops,
         "teacher_flops": teacher_flops,
+        "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
         "teachers": [
             _teacher_cost(spec, teacher, teacher_paths.get(spec, Path(spec)))
-            for spec, teacher in zip(specs, teachers, strict=True)
+            for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
         ],
         "settings": recipe.model_dump(mode="json"),
         "environment": environment(session.device),
     }
 
 
-def _teacher_flops(session: Session, inputs: torch.Tensor) -> int:
-    """Forward FLOPs of the teachers asked in the whole run: the draw of each step is known ahead."""
+def _over_all_draws(session: Session, cost: Callable[[Teacher], float]) -> float:
+    """What the teachers asked in the whole run cost: the draw of each step is known ahead."""
     pool, distiller, total = session.pool, session.distiller, session.total_steps
     if pool is None or distiller is None:
         return 0
-    flops = [forward_flops(teacher.module, inputs) for teacher in pool.teachers]
+    costs = [cost(teacher) for teacher in pool.teachers]
     distilled = (step for step in range(total) if distiller.window.scale(step, total) > 0)
-    return sum(flops[index] for step in distilled for index in pool.chosen(step))
+    return sum(costs[index] for step in distilled for index in pool.chosen(step))
+
+
+def _forward_seconds(session: Session, teacher: Teacher) -> float:
+    """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
+    train, processes = session.recipe.train, session.accelerator.num_processes
+    inputs = session.task.batch(0, train.batch_size, parts=train.accumulate * processes).inputs
+    times = []
+    for _ in range(_TIMED_FORWARDS):
+        clock = Clock(session.device)
+        clock.start()
+        teacher.logits(inputs)
+        clock.stop()
+        times.append(clock.seconds)
+    return train.accumulate * min(times)
 
 
 def _teacher_cost(spec: str, teacher: Teacher, path: Path) -> TeacherCost:
