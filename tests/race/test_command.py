@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ def test_a_record_left_by_an_earlier_try_does_not_count(tmp_path: Path) -> None:
         command_function(python("pass", "{record}"), tmp_path)("a", 1, 0)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell starts what it puts into the background with interrupts ignored, and Python leaves them so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_ends_the_program(tmp_path: Path) -> None:
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     log = run_folder(tmp_path, "a", 1, 0) / "output.log"

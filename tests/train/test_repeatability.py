@@ -29,7 +29,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def without_seconds(record: RunRecord) -> RunRecord:
-    return record.model_copy(update={"seconds": 0.0})
+    return record.model_copy(update={"seconds": 0.0, "teacher_seconds": None})
 
 
 def check_a_killed_run(recipe: Recipe, killed: Path, point: str, whole: Path) -> None:
