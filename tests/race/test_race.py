@@ -336,3 +336,10 @@ def test_workers_keep_what_is_finished_when_one_run_is_interrupted(tmp_path: Pat
 def test_no_workers(tmp_path: Path) -> None:
     with pytest.raises(RaceError, match="workers=0 runs nothing; give 1 or more"):
         go(Training(), tmp_path, workers=0)
+
+
+def test_a_race_of_a_recipe_may_be_started_by_another_command(tmp_path: Path) -> None:
+    go(Training(), tmp_path, recipe="lr: 1", command="headstart race a.yaml --out here")
+    again = Training()
+    record = go(again, tmp_path, recipe="lr: 1", command="headstart race a.yaml --out there")
+    assert again.calls == [] and record.command.endswith("there")

@@ -64,7 +64,8 @@ def race(
         calibrate: Called once after the runs; times each kind of step on the then quiet machine. If it fails, the race
             keeps its other clocks, and `calibration_failure` says why. Not called again for a race that was complete.
         recipe: The recipe's text, where a recipe is raced; part of what must not change.
-        command: The command's template, where a program is raced; part of what must not change.
+        command: The command's template, where a program is raced; part of what must not change. With a `recipe`, only how
+            the race was started.
         environment: Versions, device and the like, for the report.
         listener: Told what happens. Default: nothing is.
         workers: Runs that go on at once, each in a thread of its own. Side by side they slow each other, so that raw
@@ -91,8 +92,10 @@ def race(
     plan = plan_race(arms, budgets, seeds, baseline, primary)
     if workers < 1:
         raise RaceError(f"race: workers={workers} runs nothing; give 1 or more")
+    # Where a recipe is raced, the command only says how it was started.
+    program = "" if recipe else command
     made_of = {
-        arm.name: Definition(recipe=recipe, command=command, budget_unit=budget_unit, overrides=arm.overrides)
+        arm.name: Definition(recipe=recipe, command=program, budget_unit=budget_unit, overrides=arm.overrides)
         for arm in plan.arms
     }
     book = _open(Path(folder), plan, made_of)
