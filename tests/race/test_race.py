@@ -186,7 +186,7 @@ def test_unusable_answers_fail_their_run_only(tmp_path: Path, answer: object, me
     [
         ({"recipe": "lr: 1\nsteps: 2"}, r"line 2 of the recipe was 'steps: 1', is now 'steps: 2'"),
         ({"recipe": "lr: 1\nsteps: 1\nmore: 1"}, r"line 3 of the recipe was not there, is now 'more: 1'"),
-        ({"command": "train"}, "command was '', is now 'train'"),
+        ({"recipe": "", "command": "train"}, "command was '', is now 'train'"),
         ({"budget_unit": "steps"}, "budget_unit was 'epochs', is now 'steps'"),
         ({"arms": ["plain", "fast"]}, r"'fast-b1-s0' .* override distill\.weight was 0\.5, is now not set"),
         (

@@ -64,8 +64,8 @@ def race(
         calibrate: Called once after the runs; times each kind of step on the then quiet machine. If it fails, the race
             keeps its other clocks, and `calibration_failure` says why. Not called again for a race that was complete.
         recipe: The recipe's text, where a recipe is raced; part of what must not change.
-        command: The command's template, where a program is raced; part of what must not change. With a `recipe`, only how
-            the race was started.
+        command: The command's template, where a program is raced; part of what must not change. With a `recipe`, only
+            how the race was started.
         environment: Versions, device and the like, for the report.
         listener: Told what happens. Default: nothing is.
         workers: Runs that go on at once, each in a thread of its own. Side by side they slow each other, so that raw
