@@ -7,23 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from headstart.cli import app
 from headstart.records import RaceRecord, RunRecord, read_record
-from headstart.train.recipe import Recipe
-from tests.tiny import tiny_recipe, write_images, write_recipe, write_run
+from tests.tiny import racing, write_images, write_recipe, write_run
 
-RACE = {
-    "budgets": [4, 8],
-    "seeds": [0],
-    "primary": "distill",
-    "arms": {"baseline": {"set": {"distill": None}}, "distill": {}},
-    "calibration_pairs": 1,
-}
 PROGRAM = """
 import argparse, json
 parser = argparse.ArgumentParser()
@@ -53,16 +44,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe(data: Path, tmp_path: Path) -> Path:
     return write_recipe(tmp_path / "recipe.yaml", racing(data))
-
-
-def racing(data: Path, /, **changes: Any) -> Recipe:
-    content: dict[str, Any] = {
-        "race": RACE,
-        "teachers": {"old": {"train.steps": 16, "train.seed": 100}},
-        "distill": {"teachers": ["old"]},
-        **changes,
-    }
-    return tiny_recipe(data, **content)
 
 
 def test_a_race_from_end_to_end_and_nothing_done_twice(run: Run, recipe: Path, tmp_path: Path) -> None:

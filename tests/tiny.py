@@ -17,6 +17,13 @@ from headstart.train.runfolder import RunFolder
 
 CLASSES = ("bright", "left", "top")
 SIZE = 8
+RACE = {
+    "budgets": [4, 8],
+    "seeds": [0],
+    "primary": "distill",
+    "arms": {"baseline": {"set": {"distill": None}}, "distill": {}},
+    "calibration_pairs": 1,
+}
 
 
 def write_images(folder: Path, *, train: int = 120, test: int = 60, classes: tuple[str, ...] = CLASSES) -> Path:
@@ -94,3 +101,14 @@ def write_run(
     record = RunRecord(quality=0.9, metric="accuracy", seconds=12.5, flops=1e9, steps={"plain": 12})
     RunFolder(folder, tiny_recipe(folder)).finish(model, description, record)
     return folder
+
+
+def racing(data: Path, /, **changes: Any) -> Recipe:
+    """A race of a baseline and an arm whose teacher is trained first."""
+    content: dict[str, Any] = {
+        "race": RACE,
+        "teachers": {"old": {"train.steps": 16, "train.seed": 100}},
+        "distill": {"teachers": ["old"]},
+        **changes,
+    }
+    return tiny_recipe(data, **content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from rich.table import Table
 
 from headstart.teachers import find_teacher, load_teacher
+from headstart.train.clock import timed
 
 _BATCH = 128
 _REPEATS = 5
@@ -48,11 +48,7 @@ def _describe(spec: str) -> dict[str, Any]:
     images = torch.zeros(_BATCH, int(found.description["channels"]), 28, 28).contiguous(
         memory_format=torch.channels_last
     )
-    times = []
-    for _ in range(_REPEATS):
-        begin = time.perf_counter()
-        teacher.logits(images)
-        times.append(time.perf_counter() - begin)
+    times = [timed(lambda: teacher.logits(images), images.device) for _ in range(_REPEATS)]
     return {
         "spec": spec,
         "model": found.description["model"]["name"],

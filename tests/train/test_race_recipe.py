@@ -14,25 +14,7 @@ from headstart.train.race_recipe import arm_recipe, race_recipe, run_recipe
 from headstart.train.recipe import Recipe
 from headstart.train.teaching import teacher_recipes
 from headstart.train.watcher import SilentWatcher
-from tests.tiny import tiny_recipe, write_run
-
-RACE = {
-    "budgets": [4, 8],
-    "seeds": [0],
-    "primary": "distill",
-    "arms": {"baseline": {"set": {"distill": None}}, "distill": {}},
-    "calibration_pairs": 1,
-}
-
-
-def racing(data: Path, /, **changes: Any) -> Recipe:
-    content: dict[str, Any] = {
-        "race": RACE,
-        "teachers": {"old": {"train.steps": 16, "train.seed": 100}},
-        "distill": {"teachers": ["old"]},
-        **changes,
-    }
-    return tiny_recipe(data, **content)
+from tests.tiny import RACE, racing, write_run
 
 
 def arms(recipe: Recipe, **overrides: dict[str, Any]) -> list[Recipe]:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from headstart.records import Calibration, StepTime
-from headstart.train.clock import Clock
+from headstart.train.clock import timed
 from headstart.train.environment import device_name
 from headstart.train.kinds import distill_kind, plain_kind
 from headstart.train.recipe import Distill, Recipe
@@ -73,17 +73,9 @@ class _Stepper:
 
     def time_step(self, step: int) -> tuple[float, float]:
         """Seconds to make a step's batch, and of the whole step."""
-        train, device = self.session.recipe.train, self.session.device
-        clock = Clock(device)
-        clock.start()
-        self.session.task.batch(step, train.batch_size)
-        clock.stop()
-        making = clock.seconds
-        clock = Clock(device)
-        clock.start()
-        self.session.train_step(step)
-        clock.stop()
-        return making, clock.seconds
+        task, size, device = self.session.task, self.session.recipe.train.batch_size, self.session.device
+        making = timed(lambda: task.batch(step, size), device)
+        return making, timed(lambda: self.session.train_step(step), device)
 
 
 def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | None) -> dict[str, _Stepper]:

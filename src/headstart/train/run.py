@@ -14,7 +14,7 @@ from headstart.errors import HeadstartError
 from headstart.records import RunRecord, TeacherCost
 from headstart.teachers import find_teacher
 from headstart.train.checkpoint import load_checkpoint, save_checkpoint
-from headstart.train.clock import Clock
+from headstart.train.clock import Clock, timed
 from headstart.train.environment import environment
 from headstart.train.flops import forward_flops, step_flops
 from headstart.train.kinds import count_steps
@@ -160,13 +160,7 @@ def _forward_seconds(session: Session, teacher: Teacher) -> float:
     """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
     train, processes = session.recipe.train, session.accelerator.num_processes
     inputs = session.task.batch(0, train.batch_size, parts=train.accumulate * processes).inputs
-    times = []
-    for _ in range(_TIMED_FORWARDS):
-        clock = Clock(session.device)
-        clock.start()
-        teacher.logits(inputs)
-        clock.stop()
-        times.append(clock.seconds)
+    times = [timed(lambda: teacher.logits(inputs), session.device) for _ in range(_TIMED_FORWARDS)]
     return train.accumulate * min(times)
 
 
