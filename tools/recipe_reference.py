@@ -13,7 +13,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from headstart.train.recipe import Recipe
+from headstart.train.recipe import RECIPES, Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 
@@ -32,18 +32,22 @@ the recipe model.
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_section("", Recipe)])
+    lines = [HEAD, *_section("", Recipe, "The top level")]
+    for task, recipe in RECIPES.items():
+        lines += [f"# `task: {task}`", "", (recipe.__doc__ or "").strip(), ""]
+        for name in ("model", "data"):
+            lines += _section(name, next(filter(_is_model, _parts(recipe.model_fields[name].annotation))))
+    return "\n".join(lines)
 
 
-def _section(path: str, model: type[BaseModel]) -> list[str]:
-    title = f"`{path}`" if path else "The top level"
-    lines = [f"## {title}", "", (model.__doc__ or "").strip(), ""]
+def _section(path: str, model: type[BaseModel], title: str = "") -> list[str]:
+    lines = [f"## {title or f'`{path}`'}", "", (model.__doc__ or "").strip(), ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     below: list[str] = []
     for name, field in model.model_fields.items():
         lines.append(f"| `{name}` | {_type(field)} | {_default(field)} | {_text(field)} |")
         inner = next((part for part in _parts(field.annotation) if _is_model(part)), None)
-        if inner is not None:
+        if inner is not None and inner.model_fields:  # the base of all sections tells nothing: each task has its own
             below += _section(f"{path}.{name}" if path else name, inner)
     return [*lines, "", *below]
 
@@ -90,10 +94,10 @@ def _name(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "see below"
-    return "null" if value is None else f"`{value}`"
+    return "null" if value is None else f"`{value}`" if value != "" else "empty"
 
 
 def _text(field: FieldInfo) -> str:

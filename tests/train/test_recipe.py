@@ -36,6 +36,11 @@ def load(tmp_path: Path) -> Any:
         (BASE + "  batchsize: 1", r"r.yaml:4: train.batchsize: unknown key; did you mean 'batch_size'\?"),
         (BASE + "distill:\n  teachers: [a]\n  wieght: 1", r"r.yaml:6: distill.wieght: .* did you mean 'weight'\?"),
         (BASE + RACE.replace("b: {}", "b: {sett: {}}"), r"race.arms.b.sett: unknown key; did you mean 'set'\?"),
+        # The task decides what model and data hold.
+        (BASE + "task: mlmm", "r.yaml:4: task: 'mlmm' is no task; did you mean 'mlm'"),
+        (BASE + "task: translation", "r.yaml:4: task: 'translation' is no task; there is image-classification, mlm"),
+        (BASE + "task: mlm\nmodel: {width: 3}", "r.yaml:5: model.width: unknown key$"),
+        (BASE + "task: mlm\nmodel: {sise: tiny}", r"r.yaml:5: model.sise: unknown key; did you mean 'size'\?"),
         # Wrong types and values.
         (BASE + "  lr: fast", r"r.yaml:4: train.lr: Input should be a valid number.*\(got 'fast'\)"),
         (BASE + "  lr: .inf", "r.yaml:4: train.lr: Input should be a finite number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -11,10 +12,20 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs as the model takes them, and labels, both on the task's device."""
+    """What a micro-batch is made of.
+
+    Attributes:
+        inputs: As the model takes them, on the task's device.
+        labels: One class for each row of the logits, int64, on the task's device.
+        samples: Which training samples these are, int64 [samples], on the CPU. Together with the epoch they tell how
+            the inputs were augmented.
+        epoch: How many times the training data has been gone through before.
+    """
 
     inputs: Any
     labels: Tensor
+    samples: Tensor
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,18 @@ class Task(Protocol):
         """One of the equal parts of a step's batch: a pure function of its arguments and the task's seed."""
         ...  # pragma: no cover
 
+    def forward(self, model: nn.Module, inputs: Any) -> Tensor:
+        """The model's logits, `[rows, classes]`; the model may be wrapped, compiled, or a teacher's."""
+        ...  # pragma: no cover
+
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The task loss of a batch, a scalar."""
         ...  # pragma: no cover
 
     def evaluate(self, forward: Callable[[Any], Tensor]) -> Evaluation:
-        """Held-out quality of the model whose forward is given."""
+        """Held-out quality of the model whose forward, from inputs to logits, is given."""
+        ...  # pragma: no cover
+
+    def save_beside(self, folder: Path) -> None:
+        """Write what other programs need beside the weights in a run folder (a configuration, a tokenizer)."""
         ...  # pragma: no cover

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,9 @@ _LINEAR = """
     arange linspace bernoulli rand rand_like randn randn_like
 """
 _LINEAR_NAMES = frozenset(_LINEAR.split())
+
+
+Forward = Callable[[nn.Module, Any], Tensor]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -80,31 +83,43 @@ def count_flops(function: Callable[[], Any]) -> int:
     return counter.flops
 
 
-def step_flops(model: nn.Module, inputs: Tensor) -> int:
+def _call(model: nn.Module, inputs: Any) -> Tensor:
+    logits: Tensor = model(inputs)
+    return logits
+
+
+def step_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
     """FLOPs of a model's forward and backward on a batch; the model itself is not touched.
 
+    Args:
+        model: The student.
+        inputs: A tensor, or a mapping of tensors.
+        forward: From model and inputs to logits.
+
     Raises:
         HeadstartError: As `count_flops`.
     """
-    model, inputs = _on_meta(model), inputs.to("meta")
+    model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
     model.train()
-    return count_flops(lambda: model(inputs).sum().backward())
+    return count_flops(lambda: forward(model, inputs).sum().backward())  # type: ignore[no-untyped-call]
 
 
-def forward_flops(model: nn.Module, inputs: Tensor) -> int:
-    """FLOPs of a model's forward on a batch in eval mode; the model itself is not touched.
+def forward_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
+    """FLOPs of a model's forward on a batch in eval mode; the model itself is not touched. As `step_flops` otherwise.
 
     Raises:
         HeadstartError: As `count_flops`.
     """
-    model, inputs = _on_meta(model), inputs.to("meta")
+    model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
     model.eval()
     with torch.no_grad():
-        return count_flops(lambda: model(inputs))
+        return count_flops(lambda: forward(model, inputs))
 
 
-def _on_meta(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).to("meta")
+def _on_meta(inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: value.to("meta") for name, value in inputs.items()}
+    return inputs.to("meta")
 
 
 def _is_linear(packet: Any) -> bool:

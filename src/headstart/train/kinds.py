@@ -15,13 +15,7 @@ def plain_kind(recipe: Recipe) -> str:
     train = recipe.train.model_dump(
         include={"batch_size", "accumulate", "optimizer", "label_smoothing", "clip_norm", "precision", "deterministic"}
     )
-    work = {
-        "model": recipe.model.model_dump(),
-        "data": recipe.data.name,
-        "augment": recipe.data.augment.model_dump(),
-        **train,
-    }
-    return f"{recipe.model.name} [{_digest(work)}]"
+    return f"{recipe.model_label} [{_digest({**recipe.step_work, **train})}]"
 
 
 def distill_kind(recipe: Recipe) -> str | None:

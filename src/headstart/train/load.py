@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from headstart.errors import RecipeError
-from headstart.train.recipe import Recipe
+from headstart.train.recipe import RECIPES, Recipe
 
 Location = tuple[str | int, ...]
 
@@ -93,10 +93,12 @@ def set_key(content: dict[str, Any], key: str, value: Any) -> None:
 
 def validate(content: Mapping[str, Any], place: Callable[[Location], str]) -> Recipe:
     """Validate a mapping; `place` maps the location of an error to the words for it."""
+    kind = _recipe_type(content, place)
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        lines = [_explain({**problem, "loc": _within(content, problem["loc"])}, place) for problem in error.errors()]
+        problems = [{**problem, "loc": _within(content, problem["loc"])} for problem in error.errors()]
+        lines = [_explain(problem, place, kind) for problem in problems]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -137,12 +139,21 @@ def _within(content: Any, location: Location) -> Location:
     return location
 
 
-def _explain(problem: Mapping[str, Any], place: Callable[[Location], str]) -> str:
+def _recipe_type(content: Mapping[str, Any], place: Callable[[Location], str]) -> type[Recipe]:
+    task = content.get("task", Recipe.model_fields["task"].default)
+    if task not in RECIPES:
+        nearest = difflib.get_close_matches(str(task), RECIPES, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there is {', '.join(RECIPES)}"
+        raise RecipeError(f"{place(('task',))}: task: {task!r} is no task; {hint}")
+    return RECIPES[task]
+
+
+def _explain(problem: Mapping[str, Any], place: Callable[[Location], str], kind: type[Recipe]) -> str:
     location: Location = problem["loc"]
     key = ".".join(str(part) for part in location)
     where = f"{place(location)}: {key}" if key else f"{place(location)}"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(str(location[-1]), _valid_names(location[:-1]), n=1)
+        nearest = difflib.get_close_matches(str(location[-1]), _valid_names(location[:-1], kind), n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         return f"{where}: unknown key{hint}"
     if problem["type"] == "missing":
@@ -153,9 +164,9 @@ def _explain(problem: Mapping[str, Any], place: Callable[[Location], str]) -> st
     return f"{where}: {message}{shown}"
 
 
-def _valid_names(location: Location) -> list[str]:
+def _valid_names(location: Location, kind: type[Recipe]) -> list[str]:
     """The keys that a mapping at a location may have."""
-    model: type[BaseModel] | None = Recipe
+    model: type[BaseModel] | None = kind
     entries = False  # whether the next part is the key of an entry, as in `race.arms.baseline`
     for part in location:
         if entries or model is None:

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from headstart.config import Config
 from headstart.tasks.images.config import ImageData, ImageModel
+from headstart.tasks.text.config import MlmData, MlmModel
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -174,11 +175,11 @@ class Recipe(Config):
 
     name: str = "recipe"
     """For the report."""
-    task: Literal["image-classification"] = "image-classification"
-    """What is trained."""
-    model: ImageModel = ImageModel()
+    task: str = "image-classification"
+    """What is trained: `image-classification`, or `mlm`; it decides what `model` and `data` hold."""
+    model: Config
     """The student."""
-    data: ImageData
+    data: Config
     """What it learns from and is judged by."""
     train: Train
     """How it trains."""
@@ -189,6 +190,16 @@ class Recipe(Config):
     race: Race | None = None
     """What `headstart race` compares."""
 
+    @property
+    def model_label(self) -> str:
+        """The student in a word."""
+        raise NotImplementedError
+
+    @property
+    def step_work(self) -> dict[str, Any]:
+        """What of model and data decides how much work a step is."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _whole_steps(self) -> Recipe:
         for budget in self.race.budgets if self.race and self.train.steps is not None else []:
@@ -197,3 +208,48 @@ class Recipe(Config):
                     f"race.budgets: {budget:g} is no number of steps, which train.steps makes the unit here"
                 )
         return self
+
+
+class ImageRecipe(Recipe):
+    """Image classification."""
+
+    task: Literal["image-classification"] = "image-classification"
+    model: ImageModel = ImageModel()
+    data: ImageData
+
+    @property
+    def model_label(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def step_work(self) -> dict[str, Any]:
+        """Model, and how large its images are and what is done to them."""
+        return {
+            "model": self.model.model_dump(),
+            "data": self.data.name,
+            "augment": self.data.augment.model_dump(),
+        }
+
+
+class MlmRecipe(Recipe):
+    """Masked-language pretraining of an encoder."""
+
+    task: Literal["mlm"] = "mlm"
+    model: MlmModel = MlmModel()
+    data: MlmData
+
+    @property
+    def model_label(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def step_work(self) -> dict[str, Any]:
+        """Model, and how many tokens there are to read, to predict and to choose from."""
+        data = self.data.model_dump(include={"name", "subset", "tokenizer", "vocab_size", "length", "mask"})
+        return {"model": self.model.model_dump(), "data": data}
+
+
+RECIPES: dict[str, type[Recipe]] = {"image-classification": ImageRecipe, "mlm": MlmRecipe}
+"""The recipe of each task."""

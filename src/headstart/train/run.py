@@ -73,6 +73,7 @@ def train(
         **(labels or {}),
     )
     if session.accelerator.is_main_process:
+        session.task.save_beside(place.path)
         place.finish(session.student, session.task.describe(), record)
     return record
 
@@ -129,12 +130,14 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
     specs = recipe.distill.teachers if recipe.distill else []
     teachers = session.pool.teachers if session.pool is not None else []
     inputs = session.task.batch(0, recipe.train.batch_size).inputs
-    teacher_flops = _over_all_draws(session, lambda teacher: forward_flops(teacher.module, inputs))
+    teacher_flops = _over_all_draws(
+        session, lambda teacher: forward_flops(teacher.module, inputs, session.task.forward)
+    )
     return {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
         "steps": count_steps(recipe, total_steps),
-        "flops": step_flops(session.student, inputs) * total_steps + teacher_flops,
+        "flops": step_flops(session.student, inputs, session.task.forward) * total_steps + teacher_flops,
         "teacher_flops": teacher_flops,
         "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
         "teachers": [

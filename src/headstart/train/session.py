@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from headstart.distill import Distiller, Teacher, TeacherPool
 from headstart.errors import RecipeError, TeacherError
 from headstart.tasks import Evaluation, Task
-from headstart.tasks.images import ImageClassification
 from headstart.teachers import load_teacher
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
 from headstart.train.recipe import Distill, Recipe
+from headstart.train.task import build_task
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -45,13 +45,7 @@ class Session:
         self.accelerator = Accelerator(mixed_precision="bf16" if train.precision == "bf16" else "no")
         _make_deterministic(train.deterministic)
         torch.manual_seed(train.seed)
-        self.task: Task = ImageClassification(
-            recipe.model,
-            recipe.data,
-            seed=train.seed,
-            label_smoothing=train.label_smoothing,
-            device=self.accelerator.device,
-        )
+        self.task: Task = build_task(recipe, self.accelerator.device)
         self.total_steps = _total_steps(recipe, self.task.samples)
         model = self.task.build_model()
         self.model: nn.Module
@@ -111,7 +105,7 @@ class Session:
     def evaluate(self) -> Evaluation:
         """Held-out quality of the student as it is now."""
         self.model.eval()
-        return self.task.evaluate(self.model)
+        return self.task.evaluate(lambda inputs: self.task.forward(self.model, inputs))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, teachers excepted."""
@@ -135,7 +129,7 @@ class Session:
 
     def _loss(self, step: int, part: int, parts: int) -> Tensor:
         batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=parts)
-        logits = self.model(batch.inputs)
+        logits = self.task.forward(self.model, batch.inputs)
         loss = self.task.loss(logits, batch)
         if self.distiller is None:
             return loss
@@ -172,7 +166,7 @@ def _load_pool(recipe: Recipe, paths: Mapping[str, Path], task: Task, device: to
     if distill is None:
         return None
     student = task.describe()
-    image = task.batch(0, recipe.train.batch_size).inputs[:1]
+    sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
     teachers = []
     for spec in distill.teachers:
         teacher = load_teacher(
@@ -183,14 +177,14 @@ def _load_pool(recipe: Recipe, paths: Mapping[str, Path], task: Task, device: to
             autocast=_AUTOCAST[recipe.train.precision],
         )
         teacher.to(device)
-        _check_fit(teacher, image, len(student["classes"]))
+        _check_fit(teacher, sample, len(student["classes"]))
         teachers.append(teacher)
     return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
 
 
-def _check_fit(teacher: Teacher, image: Tensor, classes: int) -> None:
+def _check_fit(teacher: Teacher, sample: Any, classes: int) -> None:
     """Fail before the first step, and not at the window's opening."""
-    logits = teacher.logits(image)
+    logits = teacher.logits(sample)
     if logits.shape[-1] != classes:
         raise TeacherError(
             f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "

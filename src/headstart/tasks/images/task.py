@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -97,8 +98,14 @@ class ImageClassification:
         share = size // parts
         begin = position * size + part * share
         samples = self._epoch_order(epoch)[begin : begin + share]
-        pixels = augment(self._images[samples], samples, self.data.augment, seed=self.seed, epoch=epoch)
-        return Batch(self._normalised(pixels), self._labels[samples])
+        there = samples.to(self._labels.device, non_blocking=True)
+        pixels = augment(self._images[there], there, self.data.augment, seed=self.seed, epoch=epoch)
+        return Batch(self._normalised(pixels), self._labels[there], samples, epoch)
+
+    def forward(self, model: nn.Module, inputs: Any) -> Tensor:
+        """The model's logits, `[images, classes]`."""
+        logits: Tensor = model(inputs)
+        return logits
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, mean over the batch."""
@@ -116,13 +123,16 @@ class ImageClassification:
         count = len(self._test_labels)
         return Evaluation(right / count, {"held_out_loss": loss / count})
 
+    def save_beside(self, folder: Path) -> None:
+        """Nothing: the weights' description is all that is needed."""
+
     def _normalised(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self._shift, pixels.float(), self._scale).contiguous(memory_format=torch.channels_last)
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._order = (epoch, torch.randperm(self.samples, generator=generator).to(self._labels.device))
+            self._order = (epoch, torch.randperm(self.samples, generator=generator))
         return self._order[1]
 
 

@@ -1,0 +1,63 @@
+"""What a recipe says about masked-language pretraining."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from headstart.config import Config
+
+
+class MlmModel(Config):
+    """The student: any encoder of transformers that has a masked-LM head."""
+
+    name: str = "bert"
+    """`bert`, `roberta`, `distilbert`, `modernbert`, or another model type of transformers; `hub:OWNER/NAME` (or
+    `hub:FOLDER`) for the architecture of a checkpoint."""
+    size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
+    """Layers x width: tiny 2 x 128, mini 4 x 256, small 4 x 512, medium 8 x 512 (Turc et al., arXiv 1908.08962, heads of
+    64); base: transformers' defaults for the type, which are the published base model. `hub:` has its own."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of transformers' config class by its own names, over those of `size`; for example
+    `{num_hidden_layers: 4, hidden_size: 128}`."""
+    pretrained: bool = False
+    """Start from the checkpoint's weights too (safetensors only), not from fresh ones; for `hub:`."""
+
+    @model_validator(mode="after")
+    def _weights_of_a_checkpoint(self) -> MlmModel:
+        if self.pretrained and not self.name.startswith("hub:"):
+            raise ValueError(f"pretrained needs a checkpoint, and {self.name!r} names none; give name: hub:OWNER/NAME")
+        return self
+
+
+class MlmData(Config):
+    """Which text to train and judge on, and how it is cut and masked."""
+
+    name: str
+    """A folder or file of text or parquet, or a data set's name: looked up in `$HEADSTART_DATA`, the cache, then the
+    Hugging Face Hub."""
+    subset: str | None = None
+    """The Hub data set's configuration, for example `en` of `allenai/c4`."""
+    column: str = "text"
+    """The column that holds the text."""
+    streaming: bool = False
+    """Read the Hub's files as they come, without keeping them; for corpora that do not fit on the disk."""
+    documents: int | None = Field(None, ge=1)
+    """Use no more than this many training documents, the first ones; null: all."""
+    tokenizer: str = "wordpiece"
+    """`wordpiece`: trained on the corpus; else a folder, or a Hub id, of a tokenizer with a mask token."""
+    vocab_size: int = Field(8192, ge=64)
+    """Tokens of a trained tokenizer, special ones included."""
+    lowercase: bool = True
+    """Whether a trained tokenizer folds case and strips accents, as `bert-base-uncased` does."""
+    length: int = Field(128, ge=8)
+    """Tokens of a sequence. Documents are packed one after the other, so that every sequence is full."""
+    mask: float = Field(0.15, gt=0, lt=1)
+    """Fraction of a sequence's tokens to predict: the same number in each sequence, drawn anew each epoch."""
+    evaluate: Literal["test", "validation"] = "test"
+    """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training split."""
+    holdout: int = Field(0, ge=0)
+    """How many training documents to set aside: the same ones for every seed. They are trained on by nobody."""
+    evaluate_sequences: int | None = Field(2000, ge=1)
+    """Judge on no more than this many sequences, spread evenly over the held-out text; null: all."""
