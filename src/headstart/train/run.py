@@ -130,14 +130,13 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
     specs = recipe.distill.teachers if recipe.distill else []
     teachers = session.pool.teachers if session.pool is not None else []
     inputs = session.task.batch(0, recipe.train.batch_size).inputs
-    teacher_flops = _over_all_draws(
-        session, lambda teacher: forward_flops(teacher.module, inputs, session.task.forward)
-    )
+    forward = session.task.forward
+    teacher_flops = _over_all_draws(session, lambda teacher: forward_flops(teacher.module, inputs, forward))
     return {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
         "steps": count_steps(recipe, total_steps),
-        "flops": step_flops(session.student, inputs, session.task.forward) * total_steps + teacher_flops,
+        "flops": step_flops(session.student, inputs, forward) * total_steps + teacher_flops,
         "teacher_flops": teacher_flops,
         "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
         "teachers": [

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool
@@ -40,9 +39,8 @@ class Session:
     def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
         train = recipe.train
         self.recipe = recipe
-        # Accelerate keeps one state a process and refuses another precision, but one process trains all runs of a race.
-        AcceleratorState._reset_state()
-        self.accelerator = Accelerator(mixed_precision="bf16" if train.precision == "bf16" else "no")
+        # Not told of the precision: Accelerate would turn all logits into float32, a copy that no loss here needs.
+        self.accelerator = Accelerator(mixed_precision="no")
         _make_deterministic(train.deterministic)
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
@@ -105,7 +103,7 @@ class Session:
     def evaluate(self) -> Evaluation:
         """Held-out quality of the student as it is now."""
         self.model.eval()
-        return self.task.evaluate(lambda inputs: self.task.forward(self.model, inputs))
+        return self.task.evaluate(self._forward)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, teachers excepted."""
@@ -129,11 +127,16 @@ class Session:
 
     def _loss(self, step: int, part: int, parts: int) -> Tensor:
         batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=parts)
-        logits = self.task.forward(self.model, batch.inputs)
+        logits = self._forward(batch.inputs)
         loss = self.task.loss(logits, batch)
         if self.distiller is None:
             return loss
         return self.distiller(loss, logits, batch.inputs, labels=batch.labels)
+
+    def _forward(self, inputs: Any) -> Tensor:
+        dtype = _AUTOCAST[self.recipe.train.precision]
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            return self.task.forward(self.model, inputs)
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self.accelerator.no_sync(self.model)
