@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from types import TracebackType
@@ -61,6 +62,17 @@ class Workers:
     def _new_pool(self) -> ProcessPoolExecutor:
         # Not forked: a fork of a process that has used torch's threads hangs.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(
-            self._count, mp_context=context, initializer=torch.set_num_threads, initargs=(self._threads,)
-        )
+        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_begin, initargs=(self._threads,))
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A race that is killed takes its runs with it: two trainings in one run folder would spoil each other."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
