@@ -6,7 +6,7 @@ import torch
 
 from headstart.tasks import Task
 from headstart.tasks.images import ImageClassification
-from headstart.train.recipe import ImageRecipe, Recipe
+from headstart.train.recipe import ImageRecipe, MlmRecipe, Recipe
 
 
 def build_task(recipe: Recipe, device: torch.device | str) -> Task:
@@ -16,4 +16,17 @@ def build_task(recipe: Recipe, device: torch.device | str) -> Task:
         return ImageClassification(
             recipe.model, recipe.data, seed=train.seed, label_smoothing=train.label_smoothing, device=device
         )
-    raise NotImplementedError(f"task {recipe.task!r}")
+    if isinstance(recipe, MlmRecipe):
+        # Here, because it brings transformers, which image training does not need.
+        from headstart.tasks.text.corpus import load_corpus
+        from headstart.tasks.text.task import MaskedLM
+
+        return MaskedLM(
+            recipe.model,
+            recipe.data,
+            load_corpus(recipe.data),
+            seed=train.seed,
+            label_smoothing=train.label_smoothing,
+            device=device,
+        )
+    raise TypeError(f"{type(recipe).__name__} has no task; see headstart.train.recipe.RECIPES")
