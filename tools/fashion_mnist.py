@@ -15,7 +15,6 @@ import hashlib
 import io
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -31,7 +30,8 @@ from rich.progress import track
 
 from headstart.errors import DataError, HeadstartError
 from headstart.records import write_atomically
-from headstart.tasks.images.data import cache_folder
+from headstart.tasks.places import ORIGIN_FILE, cache_folder
+from program import run
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -42,7 +42,6 @@ INSIDE = Path("usr/share/datasets/fashion-mnist")
 HUB_NAME = "zalando-datasets/fashion_mnist"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 PREFIXES = {"train": "train", "test": "t10k"}
-ORIGIN_FILE = "origin.txt"
 
 # Of the files as unpacked: Debian's .gz are compressed anew and so differ from the upstream ones, whose MD5 sums are
 # published; their contents are the same, and the Hub's copy can be brought into the same form and checked too.
@@ -134,14 +133,6 @@ def from_apt() -> tuple[Files, str]:
         run(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], folder)
         version = archive.name.split("_")[1]
         return read_files(folder / "unpacked" / INSIDE), f"Debian package {PACKAGE} {version}, fetched with apt"
-
-
-def run(command: list[str], folder: Path) -> None:
-    """Run a program in `folder`; a failure becomes a DataError that ends in the program's last line."""
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if result.returncode:
-        last = (result.stderr or result.stdout).strip().splitlines()[-1:]
-        raise DataError(f"{command[0]} {command[-1]} failed: {''.join(last) or f'exit code {result.returncode}'}")
 
 
 def from_hub() -> tuple[Files, str]:

@@ -43,11 +43,13 @@ class Task(Protocol):
         metric: Name of the quality's metric, for example `accuracy`.
         higher_is_better: Its direction.
         samples: Number of training samples of one epoch.
+        num_classes: Number of logits of a row.
     """
 
     metric: str
     higher_is_better: bool
     samples: int
+    num_classes: int
 
     def build_model(self) -> nn.Module:
         """A new student with weights from torch's default generator."""

@@ -1,31 +1,16 @@
-"""Augmentation: a pure function of (seed, epoch, sample), uniform, and equal to a slow reference, image by image."""
+"""Augmentation: a pure function of (seed, epoch, sample), and equal to a slow reference, image by image."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from headstart.tasks.images import Augment
-from headstart.tasks.images.augment import augment, random_below
+from headstart.tasks.images.augment import augment
+from tests.tasks.reference import reference_below
 
-MASK = 2**64 - 1
 EVERYTHING = Augment(crop=2, flip=True, cutout=3)
-SAMPLES = torch.arange(40_000)
-
-
-def reference_below(limit: int, sample: int, *, seed: int, epoch: int, stream: int) -> int:
-    """The same draw in Python's unbounded whole numbers: splitmix64's mixing of one number after the other."""
-    state = seed
-    for number in (epoch, sample, stream):
-        state = (state * 0x9E3779B97F4A7C15 + number + 1) & MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
-        state ^= state >> 31
-    return (state >> 33) % limit
 
 
 def reference_augment(image: np.ndarray, sample: int, settings: Augment, *, seed: int, epoch: int) -> np.ndarray:
@@ -70,40 +55,6 @@ def test_an_image_does_not_depend_on_the_rest_of_its_batch() -> None:
     alone = [augment(images[i : i + 1], samples[i : i + 1], EVERYTHING, seed=0, epoch=1) for i in range(12)]
     assert torch.equal(together[order], shuffled)
     assert torch.equal(together, torch.cat(alone))
-
-
-@pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0), (1, 1)])
-def test_seed_epoch_and_sample_each_change_the_draw(seed: int, epoch: int) -> None:
-    first = random_below(1000, SAMPLES, seed=0, epoch=0, stream=0)
-    other = random_below(1000, SAMPLES, seed=seed, epoch=epoch, stream=0)
-    # Independent draws agree once in a thousand: 40 of 40 000 expected, 6.3 the standard deviation.
-    assert 10 < int((first == other).sum()) < 75
-    assert 10 < int((first[1:] == first[:-1]).sum()) < 75
-
-
-def test_nothing_but_the_arguments_matters() -> None:
-    first = random_below(1000, SAMPLES, seed=4, epoch=2, stream=1)
-    torch.manual_seed(99)
-    assert torch.equal(first, random_below(1000, SAMPLES, seed=4, epoch=2, stream=1))
-
-
-@pytest.mark.parametrize("limit", [2, 5, 9, 28])
-@pytest.mark.parametrize("axis", ["sample", "epoch", "seed", "stream"])
-def test_draws_are_uniform_along_every_argument(limit: int, axis: str) -> None:
-    fixed = {"seed": 1, "epoch": 2, "stream": 3}
-    if axis == "sample":
-        draws = random_below(limit, SAMPLES, **fixed)
-    else:
-        one = torch.tensor([17])
-        draws = torch.cat([random_below(limit, one, **{**fixed, axis: value}) for value in range(500)])
-    assert stats.chisquare(torch.bincount(draws, minlength=limit).numpy()).pvalue > 1e-3
-
-
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(range(5), 2)))
-def test_the_draws_of_one_sample_are_independent_of_each_other(one: int, other: int) -> None:
-    pairs = [random_below(5, SAMPLES, seed=0, epoch=0, stream=stream) for stream in (one, other)]
-    table = torch.bincount(5 * pairs[0] + pairs[1], minlength=25).view(5, 5).numpy()
-    assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
 def test_cutout_at_the_border_blanks_what_is_inside() -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from headstart.errors import DataError
 from headstart.tasks.images import _decode
-from headstart.tasks.images.data import cache_folder, load_images
+from headstart.tasks.images.data import load_images
 
 CLASSES = ("cat", "dog")
 GREY = np.arange(30, dtype=np.uint8).reshape(5, 6)
@@ -309,12 +309,6 @@ def test_cache_that_cannot_be_written_is_done_without(
     write_parquet(tmp_path / "d" / "train.parquet", [encode(GREY)], [0])
     assert len(load_images(str(tmp_path / "d")).images) == 1
     assert "will be decoded again next time" in caplog.text
-
-
-def test_cache_folder_is_in_the_home_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HEADSTART_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "headstart"
 
 
 def test_import_is_light() -> None:

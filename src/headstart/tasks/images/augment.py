@@ -6,47 +6,7 @@ import torch
 from torch import Tensor
 
 from headstart.tasks.images.config import Augment
-
-_GOLDEN = -7046029254386353131  # 2^64 / golden ratio as a signed 64-bit number; splitmix64's increment
-_MIX_1 = -4658895280553007687
-_MIX_2 = -7723592293110705685
-
-
-def _shift(value: Tensor, bits: int) -> Tensor:
-    # torch shifts signed numbers arithmetically; splitmix64 wants zeros from the left.
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(value: Tensor) -> Tensor:
-    value = (value ^ _shift(value, 30)) * _MIX_1
-    value = (value ^ _shift(value, 27)) * _MIX_2
-    return value ^ _shift(value, 31)
-
-
-def random_below(limit: int, samples: Tensor, *, seed: int, epoch: int, stream: int) -> Tensor:
-    """Uniform whole numbers in [0, limit), one per sample, the same on every device.
-
-    From splitmix64's mixing of bits (Steele, Lea and Flood 2014, doi 10.1145/2714064.2660195).
-
-    Args:
-        limit: Number of values.
-        samples: Indices of the samples in the training set, `[batch]` of int64.
-        seed: The run's seed.
-        epoch: Counted from 0.
-        stream: Tells apart the numbers that one sample needs in one epoch.
-
-    Returns:
-        `[batch]` of int64.
-
-    Example:
-        >>> a = random_below(5, torch.arange(4), seed=0, epoch=1, stream=0)
-        >>> bool(((a >= 0) & (a < 5)).all())
-        True
-    """
-    state = torch.full_like(samples, seed)
-    for number in (torch.full_like(samples, epoch), samples, torch.full_like(samples, stream)):
-        state = _mix(state * _GOLDEN + number + 1)
-    return _shift(state, 33) % limit
+from headstart.tasks.random import random_below
 
 
 def augment(images: Tensor, samples: Tensor, settings: Augment, *, seed: int, epoch: int) -> Tensor:

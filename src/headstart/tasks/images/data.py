@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from torch import Tensor
 from headstart.errors import DataError
 from headstart.records import write_atomically
 from headstart.tasks.images._decode import decode
-from headstart.tasks.images._sources import cache_folder, find
+from headstart.tasks.images._sources import find
+from headstart.tasks.places import cache_folder, files_key
 
-__all__ = ["ImageSet", "cache_folder", "load_images"]
+__all__ = ["ImageSet", "load_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +105,7 @@ def _check_labels(values: Sequence[int], classes: Sequence[str], origin: str) ->
 
 def _cache_file(files: Sequence[Path], choices: tuple[str | None, ...]) -> Path:
     """Name the file that holds the decoded images of these files as they are now."""
-    states = [(str(path), status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]]
-    key = hashlib.sha256(repr((CACHE_VERSION, choices, states)).encode()).hexdigest()[:24]
-    return cache_folder() / "decoded" / f"{key}.safetensors"
+    return cache_folder() / "decoded" / f"{files_key(files, CACHE_VERSION, choices)}.safetensors"
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor, tuple[str, ...]] | None:

@@ -15,6 +15,7 @@ from headstart.tasks.images.augment import augment
 from headstart.tasks.images.config import ImageData, ImageModel
 from headstart.tasks.images.data import ImageSet, load_images
 from headstart.tasks.images.models import build_model
+from headstart.tasks.order import EpochOrder
 from headstart.tasks.task import Batch, Evaluation
 
 _HOLDOUT_SEED = 20221101  # the held-out images are the same for every run, whatever its seed
@@ -54,15 +55,15 @@ class ImageClassification:
                 f"data.holdout={data.holdout} leaves none of the {len(train.labels)} images of {data.name} to train on"
             )
         test = _test_images(data, train, held_out)
-        self.classes = train.classes
+        self.classes, self.num_classes = train.classes, len(train.classes)
         pixels = train.images[kept]
         self.mean, self.std = _channel_statistics(pixels)
         self._images, self._labels = pixels.to(device), train.labels[kept].to(device)
         self._test_images, self._test_labels = test[0].to(device), test[1].to(device)
         self._scale = (1.0 / (255.0 * self.std)).view(1, -1, 1, 1).to(device)
         self._shift = (-self.mean / self.std).view(1, -1, 1, 1).to(device)
-        self._order: tuple[int, Tensor] | None = None
         self.samples = len(self._labels)
+        self._order = EpochOrder(self.samples, seed=seed)
 
     def build_model(self) -> nn.Module:
         """A new student, in channels_last, which is what convolutions are fastest in."""
@@ -76,6 +77,7 @@ class ImageClassification:
             "model": self.model.model_dump(),
             "classes": list(self.classes),
             "channels": self._images.shape[1],
+            "size": list(self._images.shape[-2:]),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
         }
@@ -93,11 +95,7 @@ class ImageClassification:
             Inputs `[size / parts, channels, height, width]` of float32 in channels_last, and labels `[size / parts]` of
             int64.
         """
-        steps_per_epoch = self.samples // size
-        epoch, position = divmod(step, steps_per_epoch)
-        share = size // parts
-        begin = position * size + part * share
-        samples = self._epoch_order(epoch)[begin : begin + share]
+        samples, epoch = self._order.part(step, size, part, parts)
         there = samples.to(self._labels.device, non_blocking=True)
         pixels = augment(self._images[there], there, self.data.augment, seed=self.seed, epoch=epoch)
         return Batch(self._normalised(pixels), self._labels[there], samples, epoch)
@@ -128,12 +126,6 @@ class ImageClassification:
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         return torch.addcmul(self._shift, pixels.float(), self._scale).contiguous(memory_format=torch.channels_last)
-
-    def _epoch_order(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._order = (epoch, torch.randperm(self.samples, generator=generator))
-        return self._order[1]
 
 
 def _split(count: int, holdout: int) -> tuple[Tensor, Tensor]:

@@ -15,19 +15,26 @@ class MlmModel(Config):
     name: str = "bert"
     """`bert`, `roberta`, `distilbert`, `modernbert`, or another model type of transformers; `hub:OWNER/NAME` (or
     `hub:FOLDER`) for the architecture of a checkpoint."""
-    size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
-    """Layers x width: tiny 2 x 128, mini 4 x 256, small 4 x 512, medium 8 x 512 (Turc et al., arXiv 1908.08962, heads of
-    64); base: transformers' defaults for the type, which are the published base model. `hub:` has its own."""
+    size: Literal["tiny", "mini", "small", "medium", "base"] | None = None
+    """Layers x width: tiny 2 x 128, mini 4 x 256, small 4 x 512, medium 8 x 512, with heads of 64 (Turc et al., arXiv
+    1908.08962); base: what transformers' config class has by itself. null: base, or the size of what `hub:` names."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Settings of transformers' config class by its own names, over those of `size`; for example
     `{num_hidden_layers: 4, hidden_size: 128}`."""
     pretrained: bool = False
     """Start from the checkpoint's weights too (safetensors only), not from fresh ones; for `hub:`."""
 
+    @property
+    def checkpoint(self) -> str | None:
+        """The Hub's name, or the folder, after `hub:`."""
+        return self.name.removeprefix("hub:") if self.name.startswith("hub:") else None
+
     @model_validator(mode="after")
-    def _weights_of_a_checkpoint(self) -> MlmModel:
-        if self.pretrained and not self.name.startswith("hub:"):
+    def _fitting_a_checkpoint(self) -> MlmModel:
+        if self.checkpoint is None and self.pretrained:
             raise ValueError(f"pretrained needs a checkpoint, and {self.name!r} names none; give name: hub:OWNER/NAME")
+        if self.checkpoint is not None and self.size is not None:
+            raise ValueError(f"{self.name!r} has a size of its own; leave size={self.size!r} out, or change config")
         return self
 
 
@@ -56,7 +63,7 @@ class MlmData(Config):
     mask: float = Field(0.15, gt=0, lt=1)
     """Fraction of a sequence's tokens to predict: the same number in each sequence, drawn anew each epoch."""
     evaluate: Literal["test", "validation"] = "test"
-    """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training split."""
+    """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training one."""
     holdout: int = Field(0, ge=0)
     """How many training documents to set aside: the same ones for every seed. They are trained on by nobody."""
     evaluate_sequences: int | None = Field(2000, ge=1)

@@ -1,0 +1,29 @@
+"""What can be chosen about a GLUE score."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from headstart.config import Config
+from headstart.tasks.glue.protocol import find_tasks
+
+
+class GlueOptions(Config):
+    """Less than the whole protocol, to spend less time; for comparisons, the same for all that are compared."""
+
+    tasks: list[str] | None = None
+    """Which tasks; null: all whose data is at hand. RTE, MRPC and STS-B start from MNLI only where that is one of
+    them."""
+    seeds: int | None = Field(None, ge=1)
+    """Fine-tunings of a task at most; null: as many as the protocol has, 1 to 5."""
+    epochs: float | None = Field(None, gt=0)
+    """Epochs of a fine-tuning at most; null: as many as the protocol has, 3 to 10."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """bf16: autocast."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, names: list[str] | None) -> list[str] | None:
+        return names if names is None else [task.name for task in find_tasks(names)]

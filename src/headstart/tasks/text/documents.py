@@ -1,0 +1,134 @@
+"""Which documents of a corpus are used for what."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from headstart.errors import DataError
+from headstart.tasks.places import pick_split
+from headstart.tasks.text.config import MlmData
+from headstart.tasks.text.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SEED = 20221101  # of what is the same for every run: the documents held out, and those that train a tokenizer
+_BATCH = 256  # documents handed on at once
+_LONG = 2_000  # documents; fewer need no progress bar
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Some documents of a split.
+
+    Attributes:
+        source: The split.
+        first: Only so many, from the first on; None: all.
+        holdout: How many of these are drawn to be set aside.
+        held_out: Whether this is the documents set aside, or the others.
+        stream: Whether there are too many to go through: these are only ever read from the first on.
+    """
+
+    source: Source
+    first: int | None = None
+    holdout: int = 0
+    held_out: bool = False
+    stream: bool = False
+
+    @property
+    def key(self) -> str:
+        """Changes when the documents do."""
+        choices = (self.source.key, self.first, self.holdout, self.held_out)
+        return hashlib.sha256(repr(choices).encode()).hexdigest()[:24]
+
+    @property
+    def origin(self) -> str:
+        """Where they are from, for messages and reports."""
+        return self.source.origin + (f" ({self.holdout} documents held out of it)" if self.held_out else "")
+
+    def batches(self, doing: str) -> Iterator[list[str]]:
+        """The documents in their order, with a progress bar that says what is done with them.
+
+        Raises:
+            DataError: They cannot be read, or all of them would be held out.
+        """
+        return self.source.batches(_BATCH) if self.stream else self._those(self._chosen(), doing)
+
+    def sample(self, characters: int) -> list[str]:
+        """Documents that together hold about so many characters: drawn from all, of a stream the first ones.
+
+        Raises:
+            DataError: As `batches`.
+        """
+        if self.stream:
+            return _until(self.batches(""), characters)
+        chosen = self._chosen()
+        lengths = [len(text) for texts in self._those(chosen, "reading") for text in texts]
+        order = np.random.default_rng(_SEED).permutation(len(lengths))
+        enough = int(np.searchsorted(np.array(lengths)[order].cumsum(), characters)) + 1
+        drawn = np.zeros_like(chosen)
+        drawn[np.flatnonzero(chosen)[order[:enough]]] = True
+        return [text for texts in self._those(drawn, "drawing text for the tokenizer") for text in texts]
+
+    def _chosen(self) -> NDArray[np.bool_]:
+        """Which documents of the split these are, `[documents]`; those that come after are left out."""
+        count = min(self.source.count(), self.first or sys.maxsize)
+        if self.holdout >= count:
+            raise DataError(
+                f"{self.source.origin}: {count} documents, and data.holdout={self.holdout} leaves none of them"
+            )
+        chosen = np.full(count, not self.held_out)
+        if self.holdout:
+            chosen[np.random.default_rng(_SEED).permutation(count)[: self.holdout]] = self.held_out
+        return chosen
+
+    def _those(self, chosen: NDArray[np.bool_], doing: str) -> Iterator[list[str]]:
+        begins = range(0, len(chosen), _BATCH)
+        batches = zip(begins, self.source.batches(_BATCH), strict=False)
+        console = Console(stderr=True)
+        for begin, texts in track(
+            batches, doing, len(begins), console=console, disable=len(chosen) < _LONG, transient=True
+        ):
+            yield [text for text, wanted in zip(texts, chosen[begin : begin + _BATCH], strict=False) if wanted]
+
+
+def choose_documents(data: MlmData, splits: Mapping[str, Source]) -> tuple[Documents, Documents]:
+    """Choose what to train on and what to judge by.
+
+    Raises:
+        DataError: A split is missing, or settings do not go together.
+    """
+    source = pick_split(splits, "train", data.name)[1]
+    if data.streaming and (data.documents or data.holdout):
+        raise DataError(
+            "data.documents and data.holdout count documents, which data.streaming does not; leave them out"
+        )
+    train = Documents(source, data.documents, data.holdout, stream=data.streaming)
+    if data.evaluate in splits or "validation" in splits:
+        _, source, note = pick_split(splits, data.evaluate, data.name)
+        return train, Documents(replace(source, origin=source.origin + note), stream=data.streaming)
+    if data.holdout:
+        return train, replace(train, held_out=True)
+    raise DataError(
+        f"{data.name} has no {data.evaluate} split to judge on, only {', '.join(splits)}; set data.holdout to a number "
+        "of training documents to set aside for that"
+    )
+
+
+def _until(batches: Iterator[list[str]], characters: int) -> list[str]:
+    texts: list[str] = []
+    for batch in batches:
+        for text in batch:
+            texts.append(text)
+            characters -= len(text)
+            if characters <= 0:
+                return texts
+    return texts

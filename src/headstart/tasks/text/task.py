@@ -1,0 +1,148 @@
+"""Masked-language pretraining: packed text, masked anew each epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headstart.errors import RecipeError
+from headstart.tasks.task import Batch, Evaluation
+from headstart.tasks.text.config import MlmData, MlmModel
+from headstart.tasks.text.corpus import Corpus
+from headstart.tasks.text.masking import IGNORED, Masked, Masking
+from headstart.tasks.text.model_config import build_config
+from headstart.tasks.text.models import build_model, load_checkpoint
+from headstart.tasks.text.packing import Sequences
+from headstart.tasks.text.tokenizer import read_tokenizer
+from headstart.tasks.text.vocabulary import first_difference, read_vocabulary
+
+_HELD_OUT_SEED = 20221101  # the held-out masking is the same for every run, whatever its seed
+
+
+class MaskedLM:
+    """Sequences of tokens, some of them hidden, which the model is to name; a batch is a pure function of (seed, step).
+
+    A batch's inputs are `input_ids`, `[sequences, length]`, and `masked_rows`, as `attach_masked_head` has them; its
+    labels are the hidden tokens, `[masked rows]`. Sequences are full, so there is no attention mask.
+
+    Args:
+        model: The student.
+        data: How sequences are masked and judged on.
+        corpus: The text, from `load_corpus(data)`.
+        seed: Seed of the order and the masking.
+        label_smoothing: Of the task loss.
+        device: Where batches are made.
+
+    Raises:
+        DataError: The tokenizer is not fit for masked-language modelling.
+        RecipeError: The model's type, size or settings are unknown or impossible.
+    """
+
+    metric = "masked-LM loss"
+    higher_is_better = False
+
+    def __init__(
+        self,
+        model: MlmModel,
+        data: MlmData,
+        corpus: Corpus,
+        *,
+        seed: int = 0,
+        label_smoothing: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model, self.data, self.corpus, self.seed, self.label_smoothing = model, data, corpus, seed, label_smoothing
+        self.device = torch.device(device)
+        self.samples = len(corpus.train)
+        self.vocabulary = read_vocabulary(corpus.tokenizer, f"data.tokenizer={data.tokenizer!r}")
+        self.num_classes = self.vocabulary.size
+        self.config = build_config(model, self.vocabulary)
+        self._masking = Masking(self.vocabulary, data.mask, device=device)
+        self._order = corpus.order(seed)
+
+    def build_model(self) -> nn.Module:
+        """A new student: with fresh weights, or those of its checkpoint, whose tokenizer must be the corpus's."""
+        checkpoint = self.model.checkpoint
+        if checkpoint is None or not self.model.pretrained:
+            return build_model(self.config, columns=self.vocabulary.size, length=self.data.length)
+        own = read_vocabulary(read_tokenizer(checkpoint), checkpoint)
+        if reason := first_difference(self.vocabulary, own):
+            raise RecipeError(
+                f"model: {checkpoint} was trained with another tokenizer than the text is cut with ({reason}); set "
+                f"data.tokenizer to {checkpoint}"
+            )
+        return load_checkpoint(checkpoint, columns=self.vocabulary.size, length=self.data.length, config=self.config)
+
+    def describe(self) -> dict[str, Any]:
+        """Configuration and vocabulary: what turns weights into a teacher (`restore_model`)."""
+        return {
+            "task": "mlm",
+            "model": self.model.model_dump(),
+            "config": json.loads(self.config.to_json_string(use_diff=False)),
+            "vocabulary": self.vocabulary.describe(),
+            "length": self.data.length,
+        }
+
+    def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
+        """A step's sequences, shuffled by epoch, masked anew; a last batch that would not be full is left out.
+
+        Args:
+            step: The optimiser step, counted from 0.
+            size: Sequences of the whole step.
+            part: Which part of them (a micro-batch of a process).
+            parts: How many equal parts there are.
+
+        Returns:
+            Rows in the order of the sequences, `round(mask * length)` each; labels of -100 where a sequence has fewer
+            tokens that are not special.
+        """
+        samples, epoch = self._order.part(step, size, part, parts)
+        masked = self._masked(self.corpus.train, samples, self.seed, epoch)
+        return Batch(_inputs(masked), masked.labels, samples, epoch)
+
+    def forward(self, model: nn.Module, inputs: Any) -> Tensor:
+        """The model's logits, `[masked rows, vocabulary]`."""
+        logits: Tensor = model(**inputs).logits
+        return logits
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, mean over the masked rows, computed in at least float32."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(wide, batch.labels, ignore_index=IGNORED, label_smoothing=self.label_smoothing)
+
+    @torch.no_grad()
+    def evaluate(self, forward: Callable[[Any], Tensor], *, size: int = 64) -> Evaluation:
+        """Cross-entropy and accuracy on held-out text, masked in the same way in every run.
+
+        The sequences are `data.evaluate_sequences` at most, spread evenly over the held-out text.
+        """
+        available = len(self.corpus.held_out)
+        count = min(available, self.data.evaluate_sequences or available)
+        loss, right, rows = torch.zeros(3, dtype=torch.float64, device=self.device)
+        chosen = torch.arange(count) * available // count
+        for begin in range(0, count, size):
+            masked = self._masked(self.corpus.held_out, chosen[begin : begin + size], _HELD_OUT_SEED, 0)
+            logits = forward(_inputs(masked)).float()
+            loss += F.cross_entropy(logits, masked.labels, ignore_index=IGNORED, reduction="sum")
+            right += (logits.argmax(-1) == masked.labels).sum()
+            rows += (masked.labels != IGNORED).sum()
+        return Evaluation(float(loss / rows), {"masked_accuracy": float(right / rows)})
+
+    def save_beside(self, folder: Path) -> None:
+        """Write configuration and tokenizer, so that transformers' `from_pretrained(folder)` reads the run."""
+        self.config.save_pretrained(folder)
+        self.corpus.save_tokenizer(folder)
+
+    def _masked(self, sequences: Sequences, samples: Tensor, seed: int, epoch: int) -> Masked:
+        tokens = sequences.rows(samples).to(self.device, non_blocking=True)
+        return self._masking(tokens, samples.to(self.device, non_blocking=True), seed=seed, epoch=epoch)
+
+
+def _inputs(masked: Masked) -> dict[str, Tensor]:
+    return {"input_ids": masked.input_ids, "masked_rows": masked.masked_rows}
