@@ -1,0 +1,48 @@
+"""`headstart train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.common import Json, Overrides, guarded, stderr
+
+if TYPE_CHECKING:
+    from headstart.records import RunRecord
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The run folder; start again with the same one to resume.")] = Path(
+        "runs/run"
+    ),
+    as_json: Json = False,
+) -> None:
+    r"""Train one run of a recipe. The run folder can then be a teacher.
+
+    [bold]headstart train recipes/fashion-mnist.yaml --out runs/one[/]
+    [bold]headstart train recipes/fashion-mnist.yaml distill=null train.epochs=2 train.seed=1 --out runs/plain[/]
+    [bold]headstart train recipes/fashion-mnist.yaml distill.teachers=\[runs/plain] --out runs/two[/]
+    """
+    record = guarded(lambda: _train(recipe, overrides or [], out))
+    if as_json:
+        print(record.model_dump_json(indent=1))
+    else:
+        print(f"{record.metric} {record.quality:.4f} after {record.seconds:.1f} s of training; run folder: {out}")
+
+
+def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
+    from headstart.console import Display
+    from headstart.train.load import load_recipe
+    from headstart.train.run import train as run
+    from headstart.train.teaching import teacher_recipes, train_teachers
+
+    recipe = load_recipe(path, overrides).model_copy(update={"race": None})
+    taught = teacher_recipes(recipe, [recipe])
+    with Display(stderr()) as display:
+        paths = train_teachers(taught, out / "teachers", watcher=display)
+        display.training(recipe.name)
+        return run(recipe, out, teacher_paths=paths, progress=display.step)
