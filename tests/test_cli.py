@@ -79,7 +79,7 @@ def test_one_run_and_what_it_can_teach(run: Run, recipe: Path, tmp_path: Path) -
     first, other = json.loads(listed.stdout)
     assert listed.exit_code == 0 and other["quality"] == record.quality
     assert first["model"] == "resnet8" and first["classes"] == 3 and first["parameters"] > 0
-    assert first["forward_ms"] > 0 and first["bytes"] == (tmp_path / "one" / "model.safetensors").stat().st_size
+    assert first["forward_ms"] > 0 and first["bytes"] >= 4 * first["parameters"]
     table = run("teachers", tmp_path / "one")
     assert "resnet8" in table.stdout and "accuracy" in table.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,10 @@ def racing(data: Path, /, **changes: Any) -> Recipe:
         **changes,
     }
     return tiny_recipe(data, **content)
+
+
+def weight_bits(run: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and bits of a run's weights; safetensors writes the header's metadata in any order."""
+    content = (run / "model.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Teacher
+from headstart.distill.inputs import resize
 from headstart.errors import TeacherError
 
 Named = namedtuple("Named", ["loss", "logits"])
@@ -146,3 +147,144 @@ def test_moves_to_a_device(module: nn.Module) -> None:
     assert [parameter.data_ptr() for parameter in module.parameters()] == pointers
     teacher.to(torch.device("meta"))
     assert all(parameter.device.type == "meta" for parameter in module.parameters())
+
+
+# What belongs to the teacher's side of input and output.
+
+
+class Telling(nn.Module):
+    """Notes what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.given: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.given.append(images)
+        logits: Tensor = self.conv(images).mean((2, 3))
+        return logits
+
+
+IMAGES = torch.rand(2, 3, 8, 8)
+
+
+def test_dtype_holds_weights_and_computation_whatever_surrounds_them() -> None:
+    teacher = Teacher(Telling(), dtype=torch.bfloat16)
+    assert all(parameter.dtype == torch.bfloat16 for parameter in teacher.module.parameters())
+    assert teacher.logits(IMAGES).dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Teacher(Telling(), dtype=torch.float32).logits(IMAGES).dtype == torch.float32
+        assert Teacher(Telling()).logits(IMAGES).dtype == torch.bfloat16
+
+
+def test_dtype_leaves_indices_alone() -> None:
+    table = nn.Embedding(7, 3)
+    assert Teacher(table, dtype=torch.bfloat16).logits(torch.tensor([1, 2])).dtype == torch.bfloat16
+
+
+def test_dtype_and_autocast_exclude_each_other() -> None:
+    with pytest.raises(TeacherError, match="'Linear': give autocast or dtype, not both"):
+        Teacher(nn.Linear(2, 3), dtype=torch.float32, autocast=torch.bfloat16)
+
+
+def test_memory_format_is_that_of_weights_and_images() -> None:
+    module = Telling()
+    expected = Teacher(module).logits(IMAGES)
+    teacher = Teacher(module, memory_format=torch.channels_last)
+    torch.testing.assert_close(teacher.logits(IMAGES), expected)
+    assert module.given[-1].is_contiguous(memory_format=torch.channels_last)
+    assert module.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [4, (4, 4)])
+def test_images_are_resized(size: Any) -> None:
+    module = Telling()
+    teacher = Teacher(module, size=size)
+    assert torch.equal(teacher.logits((IMAGES,)), teacher.logits(IMAGES))
+    assert module.given[-1].shape == (2, 3, 4, 4)
+    assert teacher.prepared(IMAGES).shape == (2, 3, 4, 4)
+
+
+def test_preparation_comes_before_resizing_and_dtype() -> None:
+    module = Telling()
+    Teacher(module, prepare=lambda images: images + 1, size=4, dtype=torch.bfloat16).logits(IMAGES)
+    torch.testing.assert_close(module.given[0].float(), resize(IMAGES + 1, (4, 4)), rtol=1e-2, atol=1e-2)
+
+
+def test_a_device_of_its_own_is_where_it_stays() -> None:
+    teacher = Teacher(nn.Linear(4, 3), device="meta")
+    teacher.to(torch.device("cpu"))
+    assert all(parameter.device.type == "meta" for parameter in teacher.module.parameters())
+    assert teacher.prepared(torch.ones(2, 4)).device.type == "meta"
+    with pytest.raises(NotImplementedError, match="meta"):  # it is the result that cannot be copied back from there
+        teacher.logits(torch.ones(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("classes", "columns"), [([4, 0, 0], [4, 0, 0]), ((1,), [1]), (3, [0, 1, 2]), (5, [0, 1, 2, 3, 4])]
+)
+def test_classes_are_the_students(classes: Any, columns: list[int]) -> None:
+    inputs = torch.randn(6, 4)
+    module = nn.Linear(4, 5)
+    assert torch.equal(Teacher(module, classes=classes).logits(inputs), module(inputs)[:, columns])
+
+
+@pytest.mark.parametrize("classes", [6, [0, 5]])
+def test_classes_that_it_does_not_have(classes: Any) -> None:
+    with pytest.raises(TeacherError, match=r"'old' has 5 classes, 0 to 4; its `classes` ask for class 5"):
+        Teacher(nn.Linear(4, 5), name="old", classes=classes).logits(torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("classes", [0, -1, [], [0, -1]])
+def test_classes_that_cannot_be(classes: Any) -> None:
+    with pytest.raises(TeacherError, match="must be indices from 0 on, or a number of them"):
+        Teacher(nn.Linear(4, 5), classes=classes)
+
+
+def test_folding_keeps_the_outputs() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Flatten())
+    module(torch.randn(16, 3, 8, 8))  # statistics that are not the initial ones
+    expected = Teacher(module).logits(IMAGES)
+    teacher = Teacher(module, fold=True)
+    torch.testing.assert_close(teacher.logits(IMAGES), expected)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in teacher.module.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.module.parameters())
+
+
+def test_compiling_goes_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compiler itself left out, which takes half a minute."""
+    monkeypatch.setattr(torch, "compile", lambda module: lambda inputs: module(inputs) + 1)
+    module = nn.Linear(4, 3)
+    assert torch.equal(Teacher(module, compile=True).logits(torch.ones(1, 4)), module(torch.ones(1, 4)) + 1)
+
+
+class Optional(nn.Module):
+    """Declares its inputs as models of transformers do."""
+
+    main_input_name = "input_ids"
+
+    def forward(self, input_ids: Any = None, inputs_embeds: Any = None, **others: Any) -> Any:
+        return torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "message"),
+    [
+        (
+            Two(),
+            {"left": LOGITS, "middle": LOGITS},
+            "needs the input 'right', which the batch lacks .it has left, middle",
+        ),
+        (Two(), {}, "needs the input 'left' and 'right', which the batch lacks .it has none"),
+        (Optional(), {"pixel_values": IMAGES}, r"needs the input 'input_ids'.*make it in Teacher\(prepare=\.\.\.\)"),
+    ],
+)
+def test_an_input_that_the_batch_lacks_is_named(module: nn.Module, inputs: Any, message: str) -> None:
+    with pytest.raises(TeacherError, match=f"teacher 'old' {message}"):
+        Teacher(module, name="old").logits(inputs)
+
+
+@pytest.mark.parametrize("key", ["input_ids", "inputs_embeds"])
+def test_inputs_that_do_without_are_taken(key: str) -> None:
+    assert Teacher(Optional()).logits({key: torch.zeros(2, 3)}).shape == (2, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +128,53 @@ def test_what_is_no_state_dict_is_refused(content: Any, message: str, tmp_path: 
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(TeacherError, match=message):
         read_weights(tmp_path / "w.pt")
+
+
+def write_parts(folder: Path, weight_map: dict[str, str]) -> Path:
+    """An index, and a file for each of the parts that it names."""
+    for part in set(weight_map.values()):
+        save_file(
+            {name: WEIGHTS[name] for name, place in weight_map.items() if place == part}, folder / Path(part).name
+        )
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}), encoding="utf-8")
+    return index
+
+
+PARTS = {"layer.weight": "model-1-of-2.safetensors", "layer.bias": "model-2-of-2.safetensors"}
+
+
+def test_weights_in_parts_come_back_whole(tmp_path: Path) -> None:
+    check_equal(read_weights(write_parts(tmp_path, PARTS)))
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    index = write_parts(tmp_path, PARTS)
+    (tmp_path / "model-2-of-2.safetensors").unlink()
+    with pytest.raises(TeacherError, match=r"model-2-of-2.safetensors: no such file"):
+        read_weights(index)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": ["b"]}}'])
+def test_what_is_no_index_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text(content, encoding="utf-8")
+    with pytest.raises(TeacherError, match=r"w.json: is no index of weights in parts"):
+        read_weights(tmp_path / "w.json")
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/model.safetensors", "index.json"])
+def test_an_index_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    index = write_parts(tmp_path, dict.fromkeys(WEIGHTS, name))
+    with pytest.raises(TeacherError, match="which is no weights' file of the same folder"):
+        read_weights(index)
+
+
+def test_a_lightning_checkpoint_is_read_without_its_code(tmp_path: Path) -> None:
+    state = {f"model.{name}": value for name, value in WEIGHTS.items()}
+    content = {"state_dict": state, "pytorch-lightning_version": "2.4.0", "hyper_parameters": {"lr": 0.1}, "epoch": 3}
+    torch.save(content, tmp_path / "last.ckpt")
+    assert set(read_weights(tmp_path / "last.ckpt")) == set(state)
+    torch.save({**content, "hyper_parameters": Attack(tmp_path / "trace")}, tmp_path / "evil.ckpt")
+    with pytest.raises(TeacherError, match="is refused, as reading it could execute code"):
+        read_weights(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "trace").exists()

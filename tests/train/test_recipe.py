@@ -134,7 +134,7 @@ def test_overrides_take_yaml_values_and_make_sections_on_the_way(load: Any) -> N
     )
     assert recipe.train.lr == 0.01
     assert (recipe.train.steps, recipe.train.epochs) == (5, None)
-    assert recipe.distill.teachers == ["a", "b"] and recipe.distill.stop == 0.3
+    assert recipe.distill.specs == ["a", "b"] and recipe.distill.stop == 0.3
     assert load(BASE, "distill.teachers=[a]", "distill=null").distill is None
 
 

@@ -12,15 +12,11 @@ from headstart.records import RunRecord, read_record
 from headstart.train.checkpoint import CHECKPOINT
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
-from tests.tiny import tiny_recipe
+from tests.tiny import tiny_recipe, weight_bits
 from tests.train.dying import POINTS, train_until_killed
 
 LOSSES = ("kl", "reverse_kl", "jsd", "mse", "dkd", "dist")
 LEFT_BEHIND = {"recipe.yaml", "metrics.jsonl", "model.safetensors", "record.json"}
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -37,7 +33,7 @@ def check_a_killed_run(recipe: Recipe, killed: Path, point: str, whole: Path) ->
     train_until_killed(recipe, killed, point)
     assert not (killed / "record.json").exists()
     record = train(recipe, killed)
-    assert weights(killed) == weights(whole)
+    assert weight_bits(killed) == weight_bits(whole)
     assert metrics(killed) == metrics(whole)
     assert without_seconds(record) == without_seconds(read_record(RunRecord, whole / "record.json"))
     assert {path.name for path in killed.iterdir()} == LEFT_BEHIND
@@ -98,7 +94,7 @@ def test_two_runs_with_one_seed_give_the_same_bits(
     distill = {"teachers": teachers, "loss": loss, "draw": "all"} if loss else None
     recipe = tiny_recipe(tiny_data, train__accumulate=accumulate, distill=distill)
     records = [train(recipe, tmp_path / name) for name in ("one", "two")]
-    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    assert weight_bits(tmp_path / "one") == weight_bits(tmp_path / "two")
     assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
     assert without_seconds(records[0]) == without_seconds(records[1])
 
@@ -106,7 +102,7 @@ def test_two_runs_with_one_seed_give_the_same_bits(
 def test_another_seed_gives_another_training(tiny_data: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         train(tiny_recipe(tiny_data, train__seed=seed), tmp_path / str(seed))
-    assert weights(tmp_path / "0") != weights(tmp_path / "1")
+    assert weight_bits(tmp_path / "0") != weight_bits(tmp_path / "1")
 
 
 def test_a_finished_run_is_not_done_again(tiny_data: Path, tmp_path: Path) -> None:

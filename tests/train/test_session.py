@@ -84,7 +84,7 @@ def test_a_teacher_of_other_classes_is_refused_before_the_first_step(tiny_data: 
 
 def test_a_teacher_of_other_channels_is_refused_before_the_first_step(tiny_data: Path, tmp_path: Path) -> None:
     teacher = write_run(tmp_path / "teacher", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    with pytest.raises(TeacherError, match="teacher: takes images of 3 channels, the student's have 1"):
+    with pytest.raises(TeacherError, match="teacher takes images of 3 channels, the student's have 1"):
         Session(tiny_recipe(tiny_data, distill={"teachers": [str(teacher)]}))
 
 

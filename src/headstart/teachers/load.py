@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from headstart.distill import Teacher
-from headstart.errors import RecipeError, TeacherError
-from headstart.records import RunRecord, read_record
-from headstart.tasks.images import ImageModel, build_model
-from headstart.teachers.weights import read_description, read_weights
+from headstart.distill.inputs import Normalisation, renormalise
+from headstart.errors import TeacherError
+from headstart.teachers.classes import class_map, shared_vocabulary
+from headstart.teachers.config import TeacherOptions
+from headstart.teachers.find import LIBRARIES, Found, find_teacher
+from headstart.teachers.loaded import Loaded
+from headstart.teachers.modules import image_builder, load_module
 
-WEIGHTS = "model.safetensors"
-RECORD = "record.json"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-
-@dataclass(frozen=True)
-class Found:
-    """What a spec points to.
-
-    Attributes:
-        spec: As it was given.
-        path: The weights' file.
-        description: What the run wrote about its weights: model, classes, normalisation.
-        record: The run's record, where it lies beside the weights.
-    """
-
-    spec: str
-    path: Path
-    description: dict[str, Any]
-    record: RunRecord | None
-
-
-def find_teacher(spec: str | Path) -> Found:
-    """Look up a run folder, or the safetensors file in one, without loading the weights.
-
-    Raises:
-        TeacherError: There is no such thing, or no run of ours wrote it.
-    """
-    path = Path(spec)
-    if not path.exists():
-        raise TeacherError(f"{spec}: no such run folder or file")
-    if path.is_dir():
-        path = path / WEIGHTS
-        if not path.is_file():
-            raise TeacherError(f"{spec}: no {WEIGHTS} in this folder; the run has not finished, or it is no run folder")
-    record = path.parent / RECORD
-    return Found(str(spec), path, read_description(path), read_record(RunRecord, record) if record.is_file() else None)
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def load_teacher(
@@ -62,24 +32,35 @@ def load_teacher(
     name: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    classes: Sequence[str] | None = None,
+    tokenizer: Any = None,
     autocast: torch.dtype | None = None,
+    options: TeacherOptions | None = None,
 ) -> Teacher:
-    """Load a teacher.
+    """Load a teacher, without executing code from its files.
+
+    Nothing is fetched unless the prefix `hf:`, `timm:` or `torchvision:` asks for it.
 
     Args:
-        spec: A run folder of ours; or a `.safetensors` or weights-only torch file.
-        build: Builds the module that the weights fit. Needed for any file that no run of ours wrote.
+        spec: As in `find_teacher`: a run folder or any other checkpoint, a file of weights, or a name with a prefix.
+        build: Builds the module that the weights fit. Needed for files that do not say which that is.
         name: For messages and records; the spec's last part by default.
-        mean: Per channel, what the *student's* inputs are normalised with. Where a run's teacher was trained with other
+        mean: Per channel, what the *student's* inputs are normalised with. Where the teacher was trained with other
             values, its inputs are changed accordingly.
         std: As `mean`.
-        autocast: As in `Teacher`.
+        classes: Names of the student's classes, in order. Where the teacher names all of these, in another order or
+            among others, its logits are put into the student's order.
+        tokenizer: The student's, for language models: the teacher must have the same one, and further logits that pad
+            its vocabulary are cut off. A masked-LM teacher then takes `masked_rows`, as students of the task `mlm` do.
+        autocast: As in `Teacher`; without effect where the options name a dtype.
+        options: What belongs to the teacher's side.
 
     Returns:
-        A frozen teacher in eval mode, on the CPU.
+        A frozen teacher in eval mode, on the CPU unless the options say otherwise.
 
     Raises:
-        TeacherError: The file is missing, damaged or would execute code, or its weights do not fit the module.
+        TeacherError: The teacher is missing, damaged, would execute code, or does not fit the student or the options.
+        HeadstartError: A library that it comes from is not installed.
 
     Example:
         >>> import tempfile
@@ -88,61 +69,87 @@ def load_teacher(
         ...     load_teacher(f"{folder}/old.pt", build=lambda: nn.Linear(2, 3)).name
         'old'
     """
-    path = Path(spec)
-    name = name or (path.name if path.is_dir() else path.stem)
-    if build is not None:
-        module = build()
-        _fill(module, read_weights(spec), spec)
-        return Teacher(module, name=name, autocast=autocast)
-    if path.is_file() and path.suffix != ".safetensors":
-        raise TeacherError(
-            f"{spec}: holds weights alone; say which model they are for: load_teacher(path, build=lambda: MyModel())"
+    found, options = find_teacher(spec), options or TeacherOptions()
+    if build is None and options.model is not None and found.kind == "weights":
+        channels = len(mean) if mean is not None else None
+        build = image_builder(
+            options.model, classes=len(classes) if classes else None, channels=channels, spec=found.spec
         )
-    found = find_teacher(spec)
-    module = _build(found)
-    _fill(module, read_weights(found.path), spec)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    prepare = _renormalisation(found, mean, std)
-    return Teacher(module, name=name, prepare=prepare, autocast=autocast)
+    loaded = load_module(found, build)
+    name = name or _name(found)
+    count = _logits_that_count(found, loaded, options, classes, tokenizer, name)
+    dtype = _DTYPES[options.dtype] if options.dtype is not None else _half(loaded.module)
+    return Teacher(
+        loaded.module,
+        name=name,
+        prepare=_renormalisation(found, loaded, options, mean, std),
+        size=options.size,
+        classes=count,
+        autocast=None if dtype is not None else autocast,
+        dtype=dtype,
+        device=options.device,
+        memory_format=_memory_format(loaded, options),
+        fold=options.fold,
+        compile=options.compile,
+    )
 
 
-def _build(found: Found) -> nn.Module:
-    try:
-        model = ImageModel.model_validate(found.description["model"])
-        return build_model(
-            model, classes=len(found.description["classes"]), channels=int(found.description["channels"])
-        )
-    except (KeyError, TypeError, ValueError, RecipeError) as error:
-        raise TeacherError(f"{found.path}: its description does not name a model that can be built ({error})") from None
+def _name(found: Found) -> str:
+    if found.spec.partition(":")[0] in LIBRARIES:
+        return found.spec
+    path = Path(found.spec)
+    return path.name if path.is_dir() else path.stem
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], spec: str | Path) -> None:
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        first = (str(error).splitlines()[1:2] or [str(error)])[0]
-        reason = textwrap.shorten(first, 200, placeholder=" ...")
-        raise TeacherError(f"{spec}: the weights do not fit {type(module).__name__}: {reason}") from None
+def _logits_that_count(
+    found: Found,
+    loaded: Loaded,
+    options: TeacherOptions,
+    classes: Sequence[str] | None,
+    tokenizer: Any,
+    name: str,
+) -> int | list[int] | None:
+    if tokenizer is not None:
+        size = shared_vocabulary(found, loaded, tokenizer, name=name)
+        if loaded.task == "mlm" and found.kind != "run":  # a run's model comes with it
+            from headstart.tasks.text.masked_head import attach_masked_head
+
+            attach_masked_head(cast("PreTrainedModel", loaded.module), columns=size)
+        return options.vocabulary or size
+    if options.vocabulary is not None:
+        return options.vocabulary
+    return class_map(options.classes, loaded.classes, classes, name=name)
 
 
 def _renormalisation(
-    found: Found, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> Callable[[Tensor], Tensor] | None:
+    found: Found,
+    loaded: Loaded,
+    options: TeacherOptions,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Callable[[Any], Any] | None:
+    own: Normalisation | None = loaded.normalisation
+    if options.mean is not None and options.std is not None:
+        own = options.mean, options.std
     if mean is None or std is None:
         return None
-    try:
-        own_mean, own_std = torch.tensor(found.description["mean"]), torch.tensor(found.description["std"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TeacherError(f"{found.path}: its description does not say how images are normalised ({error})") from None
-    if len(mean) != len(own_mean):
-        raise TeacherError(f"{found.spec}: takes images of {len(own_mean)} channels, the student's have {len(mean)}")
-    scale = torch.tensor(std) / own_std
-    shift = (torch.tensor(mean) - own_mean) / own_std
-    if torch.allclose(scale, torch.ones(())) and torch.allclose(shift, torch.zeros(()), atol=1e-6):
+    if own is None:
+        if found.kind == "run" and loaded.task == "image-classification":
+            raise TeacherError(f"{found.path}: its description does not say how images are normalised")
         return None
+    try:
+        return renormalise((mean, std), own)
+    except TeacherError as error:
+        raise TeacherError(f"{found.spec}: {error}") from None
 
-    def prepare(images: Tensor) -> Tensor:
-        shape = (1, -1, 1, 1)
-        return torch.addcmul(shift.view(shape).to(images), images, scale.view(shape).to(images))
 
-    return prepare
+def _half(module: nn.Module) -> torch.dtype | None:
+    """The dtype of a checkpoint in half precision: its inputs have to be converted."""
+    dtypes = {parameter.dtype for parameter in module.parameters()}
+    return dtypes.pop() if len(dtypes) == 1 and dtypes != {torch.float32} else None
+
+
+def _memory_format(loaded: Loaded, options: TeacherOptions) -> torch.memory_format | None:
+    if options.memory_format is not None:
+        return _FORMATS[options.memory_format]
+    return torch.channels_last if loaded.task == "image-classification" else None

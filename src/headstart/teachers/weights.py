@@ -18,10 +18,11 @@ _NESTS = ("state_dict", "model_state_dict", "model")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from `.safetensors`, or from a torch file (`.pt`, `.pth`, `.th`, `.bin`) of tensors only.
+    """Read a state dict from `.safetensors`, or from a torch file (`.pt`, `.pth`, `.th`, `.bin`, `.ckpt`) of data only.
 
-    A state dict inside a checkpoint (`state_dict`, `model_state_dict`, `model`) is found; the prefixes that DDP and
-    `torch.compile` leave in names are taken off.
+    The index of a file in parts (`model.safetensors.index.json`) reads all of them. A state dict inside a checkpoint
+    (`state_dict`, as Lightning's; `model_state_dict`, `model`) is found; the prefixes that DDP and `torch.compile`
+    leave in names are taken off.
 
     Raises:
         TeacherError: The file is missing, truncated, corrupt, or would need to execute code.
@@ -29,6 +30,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise TeacherError(f"{path}: no such file; a teacher's weights are a .safetensors or a weights-only .pt file")
+    if path.suffix == ".json":
+        return {name: value for part in _parts(path) for name, value in read_weights(part).items()}
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     for nest in _NESTS:
         if isinstance(content.get(nest), dict):
@@ -40,12 +43,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_description(path: str | Path) -> dict[str, Any]:
-    """What a run's safetensors file says about itself.
+def find_description(path: Path) -> dict[str, Any] | None:
+    """What a run's safetensors file says about itself; None where it says nothing, or is no such file.
 
     Raises:
-        TeacherError: It is missing or damaged, or no run of ours wrote it.
+        TeacherError: It is damaged.
     """
+    if path.suffix != ".safetensors":
+        return None
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -57,10 +62,19 @@ def read_description(path: str | Path) -> dict[str, Any]:
             f"{path}: cannot be read as safetensors ({error}); the file is missing, truncated or damaged"
         ) from None
     except (KeyError, TypeError, ValueError):
-        raise TeacherError(
-            f"{path}: does not say which model it is for (no run of headstart wrote it); give a builder: "
-            "load_teacher(path, build=lambda: MyModel())"
-        ) from None
+        return None
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, all in its own folder."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TeacherError(f"{index}: is no index of weights in parts ({type(error).__name__}: {error})") from None
+    for name in names:
+        if Path(name).name != name or name.endswith(".json"):
+            raise TeacherError(f"{index}: names {name!r}, which is no weights' file of the same folder")
+    return [index.parent / name for name in sorted(names)]
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -23,8 +23,10 @@ def distill_kind(recipe: Recipe) -> str | None:
     if recipe.distill is None:
         return None
     distill = recipe.distill.model_dump(include={"teachers", "loss", "standardize", "draw", "weights", "average"})
-    work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.teachers}}
-    return f"{plain_kind(recipe)} + {', '.join(recipe.distill.teachers)} [{_digest(work)}]"
+    work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs}}
+    if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
+        work["options"] = options
+    return f"{plain_kind(recipe)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 
 def count_steps(recipe: Recipe, total_steps: int) -> dict[str, int]:

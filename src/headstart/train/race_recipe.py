@@ -146,5 +146,5 @@ def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
     Runs whose teachers are still to be trained go without.
     """
     for run in runs:
-        ready = run.distill is None or not any(name in taught for name in run.distill.teachers)
+        ready = run.distill is None or not any(name in taught for name in run.distill.specs)
         Session(run if ready else run.model_copy(update={"distill": None}))

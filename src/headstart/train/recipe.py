@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from headstart.config import Config
 from headstart.tasks.images.config import ImageData, ImageModel
 from headstart.tasks.text.config import MlmData, MlmModel
+from headstart.teachers import TeacherEntry, expand_spec
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -79,8 +80,9 @@ class Train(Config):
 class Distill(Config):
     """How the student learns from teachers. See docs/defaults.md for the measurements behind the defaults."""
 
-    teachers: list[str] = Field(min_length=1)
-    """Names from the recipe's `teachers`, run folders, or safetensors files of runs."""
+    teachers: list[TeacherEntry] = Field(min_length=1)
+    """Names from the recipe's `teachers`, run folders, other checkpoints or names in libraries: each a spec, or a
+    mapping of `spec` and options."""
     loss: Literal["kl", "reverse_kl", "jsd", "mse", "dkd", "dist"] = "kl"
     """The distillation loss."""
     temperature: Positive = 4.0
@@ -105,6 +107,21 @@ class Distill(Config):
     """Odds of the teachers; null: equal."""
     average: Literal["probability", "logit"] | None = None
     """Mean of several teachers of one step; null: the one that a random draw estimates without bias (see Distiller)."""
+
+    @field_validator("teachers")
+    @classmethod
+    def _patterns(cls, teachers: list[TeacherEntry]) -> list[TeacherEntry]:
+        """A pattern stands for what it matches."""
+        return [
+            entry if spec == entry.spec else entry.model_copy(update={"spec": spec})
+            for entry in teachers
+            for spec in expand_spec(entry.spec)
+        ]
+
+    @property
+    def specs(self) -> list[str]:
+        """The teachers' specs, in order."""
+        return [entry.spec for entry in self.teachers]
 
     @model_validator(mode="after")
     def _window(self) -> Distill:

@@ -127,11 +127,13 @@ def _log(session: Session, place: RunFolder, step: int, loss: float, seconds: fl
 def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[str, Any]:
     """The fields of the record that do not depend on how training goes."""
     recipe, total_steps = session.recipe, session.total_steps
-    specs = recipe.distill.teachers if recipe.distill else []
+    specs = recipe.distill.specs if recipe.distill else []
     teachers = session.pool.teachers if session.pool is not None else []
     inputs = session.task.batch(0, recipe.train.batch_size).inputs
     forward = session.task.forward
-    teacher_flops = _over_all_draws(session, lambda teacher: forward_flops(teacher.module, inputs, forward))
+    teacher_flops = _over_all_draws(
+        session, lambda teacher: forward_flops(teacher.module, teacher.prepared(inputs), forward)
+    )
     return {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
@@ -140,7 +142,7 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
         "teacher_flops": teacher_flops,
         "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
         "teachers": [
-            _teacher_cost(spec, teacher, teacher_paths.get(spec, Path(spec)))
+            _teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
             for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
         ],
         "settings": recipe.model_dump(mode="json"),
@@ -166,7 +168,7 @@ def _forward_seconds(session: Session, teacher: Teacher) -> float:
     return train.accumulate * min(times)
 
 
-def _teacher_cost(spec: str, teacher: Teacher, path: Path) -> TeacherCost:
+def _teacher_cost(spec: str, teacher: Teacher, path: str | Path) -> TeacherCost:
     parameters = sum(parameter.numel() for parameter in teacher.module.parameters())
     record = find_teacher(path).record
     if record is None:

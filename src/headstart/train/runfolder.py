@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.errors import HeadstartError
 from headstart.records import RunRecord, read_record, write_atomically, write_record
 from headstart.teachers import DESCRIPTION_KEY
-from headstart.teachers.load import RECORD, WEIGHTS
+from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train.checkpoint import remove_checkpoint
 from headstart.train.load import dump_recipe
 from headstart.train.recipe import Recipe
@@ -75,11 +75,23 @@ class RunFolder:
 
     def finish(self, model: nn.Module, description: dict[str, Any], record: RunRecord) -> None:
         """Write weights, then record (which makes the run a finished one), then drop the checkpoint."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        weights = {name: value.cpu().contiguous() for name, value in _without_ties(model.state_dict()).items()}
+        # Transformers reads no weights that do not say which framework they are of.
+        metadata = {"format": "pt", DESCRIPTION_KEY: json.dumps(description)}
         with _writing(self.path):
-            write_atomically(self.path / WEIGHTS, save(weights, metadata={DESCRIPTION_KEY: json.dumps(description)}))
+            write_atomically(self.path / WEIGHTS, save(weights, metadata=metadata))
             write_record(record, self.path / RECORD)
         remove_checkpoint(self.path)
+
+
+def _without_ties(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A tensor that has several names once, by the first of them, as safetensors wants it and transformers does it."""
+    first: dict[int, str] = {}
+    return {
+        name: value.detach()
+        for name, value in state.items()
+        if not value.numel() or first.setdefault(value.data_ptr(), name) == name
+    }
 
 
 @contextmanager

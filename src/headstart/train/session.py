@@ -19,7 +19,7 @@ from headstart.tasks import Evaluation, Task
 from headstart.teachers import load_teacher
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
 from headstart.train.recipe import Distill, Recipe
-from headstart.train.task import build_task
+from headstart.train.task import build_task, student_side
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -168,19 +168,14 @@ def _load_pool(recipe: Recipe, paths: Mapping[str, Path], task: Task, device: to
     distill = recipe.distill
     if distill is None:
         return None
-    student = task.describe()
     sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
+    side, autocast = student_side(task), _AUTOCAST[recipe.train.precision]
     teachers = []
-    for spec in distill.teachers:
-        teacher = load_teacher(
-            paths.get(spec, Path(spec)),
-            name=spec,
-            mean=student["mean"],
-            std=student["std"],
-            autocast=_AUTOCAST[recipe.train.precision],
-        )
+    for entry in distill.teachers:
+        place = paths.get(entry.spec, entry.spec)
+        teacher = load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **side)
         teacher.to(device)
-        _check_fit(teacher, sample, len(student["classes"]))
+        _check_fit(teacher, sample, task.num_classes)
         teachers.append(teacher)
     return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
 

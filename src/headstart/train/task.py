@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from headstart.tasks import Task
 from headstart.tasks.images import ImageClassification
+from headstart.tasks.text import MaskedLM, load_corpus
 from headstart.train.recipe import ImageRecipe, MlmRecipe, Recipe
+
+
+def student_side(task: Task) -> dict[str, Any]:
+    """What of the student its teachers must fit, as `load_teacher` takes it."""
+    if isinstance(task, ImageClassification):
+        return {"mean": task.mean.tolist(), "std": task.std.tolist(), "classes": task.classes}
+    if isinstance(task, MaskedLM):
+        return {"tokenizer": task.corpus.tokenizer}
+    raise TypeError(f"{type(task).__name__} says nothing to teachers")
 
 
 def build_task(recipe: Recipe, device: torch.device | str) -> Task:
@@ -17,14 +29,10 @@ def build_task(recipe: Recipe, device: torch.device | str) -> Task:
             recipe.model, recipe.data, seed=train.seed, label_smoothing=train.label_smoothing, device=device
         )
     if isinstance(recipe, MlmRecipe):
-        # Here, because it brings transformers, which image training does not need.
-        from headstart.tasks.text.corpus import load_corpus
-        from headstart.tasks.text.task import MaskedLM
-
         return MaskedLM(
             recipe.model,
             recipe.data,
-            load_corpus(recipe.data),
+            load_corpus(recipe.data, seed=train.seed),
             seed=train.seed,
             label_smoothing=train.label_smoothing,
             device=device,

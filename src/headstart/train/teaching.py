@@ -31,7 +31,7 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
     """
     found: dict[str, Recipe] = {}
     for variation in variations:
-        for name in variation.distill.teachers if variation.distill else []:
+        for name in variation.distill.specs if variation.distill else []:
             if name not in variation.teachers:
                 find_teacher(name)
                 continue

@@ -1,0 +1,125 @@
+"""Which of a teacher's outputs are the student's: by index, by label names, or by tokens."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import TeacherError
+from headstart.tasks.text.model_config import one_line
+from headstart.teachers.find import Found
+from headstart.teachers.loaded import Loaded
+
+if TYPE_CHECKING:
+    from headstart.tasks.text.vocabulary import Vocabulary
+
+
+def class_map(
+    wanted: Sequence[int | str] | None, own: Sequence[str] | None, student: Sequence[str] | None, *, name: str
+) -> list[int] | None:
+    """The teacher's class for each of the student's.
+
+    Args:
+        wanted: As the user says: indices or names, in the order of the student's classes; None to go by names.
+        own: Names of the teacher's classes, where known.
+        student: Names of the student's classes, where known.
+        name: The teacher's, for messages.
+
+    Returns:
+        Indices; None where the classes are to be taken as they are: nothing is known of them, or the names are the same
+        or have nothing to do with each other.
+
+    Raises:
+        TeacherError: `wanted` has another number of classes than the student, or names one that the teacher lacks.
+
+    Example:
+        >>> class_map(None, ["cat", "dog", "owl"], ["owl", "cat"], name="old")
+        [2, 0]
+    """
+    if wanted is not None:
+        if student is not None and len(wanted) != len(student):
+            raise TeacherError(
+                f"teacher {name!r}: `classes` gives {len(wanted)} of its classes, but the student has {len(student)}; "
+                "give one for each"
+            )
+        return [item if isinstance(item, int) else _index(item, own, name) for item in wanted]
+    if own is None or student is None or list(own) == list(student):
+        return None
+    # A name that stands for two classes (ImageNet has two cranes) tells nothing.
+    if any(list(own).count(label) != 1 for label in student):
+        return None
+    return [list(own).index(label) for label in student]
+
+
+def _index(label: str, own: Sequence[str] | None, name: str) -> int:
+    if own is None:
+        raise TeacherError(
+            f"teacher {name!r}: nothing names its classes, so {label!r} is unknown; give indices instead"
+        )
+    places = [index for index, known in enumerate(own) if known == label]
+    if len(places) == 1:
+        return places[0]
+    if places:
+        raise TeacherError(f"teacher {name!r}: its classes {places} are all called {label!r}; give an index instead")
+    nearest = difflib.get_close_matches(label, own, n=1)
+    raise TeacherError(
+        f"teacher {name!r} has no class {label!r}"
+        + (f"; did you mean {nearest[0]!r}?" if nearest else "; give an index")
+    )
+
+
+def shared_vocabulary(found: Found, loaded: Loaded, tokenizer: Any, *, name: str) -> int:
+    """Check that a language model's logits stand for the tokens of the student's tokenizer.
+
+    Args:
+        found: What the teacher's spec led to.
+        loaded: The teacher.
+        tokenizer: The student's, with the form of the `tokenizers` library.
+        name: The teacher's, for messages.
+
+    Returns:
+        The number of tokens; a teacher's vocabulary may be padded beyond it.
+
+    Raises:
+        TeacherError: The teacher is no language model, has no tokenizer beside it, or another one.
+    """
+    from headstart.tasks.text.vocabulary import check_same_vocabulary
+
+    if loaded.task not in ("mlm", "causal-lm"):
+        raise TeacherError(
+            f"teacher {name!r} has no language-model head ({type(loaded.module).__name__}); take a checkpoint of "
+            "masked or causal language modelling, as the student's"
+        )
+    student = _vocabulary(tokenizer, "the student's tokenizer")
+    if found.description.get("vocabulary") != student.describe():
+        check_same_vocabulary(student, _teachers_vocabulary(loaded, name), name)
+    return student.size
+
+
+def _vocabulary(tokenizer: Any, origin: str) -> Vocabulary:
+    from headstart.tasks.text.vocabulary import read_vocabulary
+
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise TeacherError(
+            f"{origin} is a {type(tokenizer).__name__}, which has no form of the `tokenizers` library, so vocabularies "
+            "cannot be compared; give one with a tokenizer.json"
+        )
+    return read_vocabulary(tokenizer, origin, needed=())
+
+
+def _teachers_vocabulary(loaded: Loaded, name: str) -> Vocabulary:
+    from transformers import AutoTokenizer
+
+    place = str(loaded.tokenizer)
+    try:
+        # Where there are no files of a tokenizer, transformers may make one up, without ordinary tokens.
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=loaded.revision or "main", trust_remote_code=False)
+        return _vocabulary(tokenizer, f"the tokenizer of teacher {name!r}")
+    except TeacherError:
+        raise
+    except Exception as error:  # the Hub's client raises errors of many libraries
+        raise TeacherError(
+            f"teacher {name!r}: {place} holds no tokenizer that can be read ({one_line(error)}), so its vocabulary "
+            "cannot be compared with the student's; write it there: tokenizer.save_pretrained(folder)"
+        ) from None

@@ -1,0 +1,50 @@
+"""Which of a teacher's outputs are the student's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headstart.errors import TeacherError
+from headstart.teachers.classes import class_map
+
+OWN = ["cat", "dog", "crane", "owl", "crane"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "own", "student", "expected"),
+    [
+        (None, OWN, ["owl", "cat"], [3, 0]),
+        (None, ["a", "b"], ["b", "a"], [1, 0]),
+        (None, ["a", "b"], ["a", "b"], None),
+        (None, None, ["a", "b"], None),
+        (None, OWN, None, None),
+        (None, OWN, ["owl", "shoe"], None),
+        (None, OWN, ["owl", "crane"], None),
+        ([4, 0], None, ["crane", "cat"], [4, 0]),
+        (["owl", 4], OWN, ["hooter", "crane"], [3, 4]),
+        (["owl", "cat"], OWN, None, [3, 0]),
+    ],
+    ids=[
+        "some of its own", "another order", "the same", "its names unknown", "student's unknown", "a stranger", "twice",
+        "indices", "names and indices", "names alone",
+    ],
+)  # fmt: skip
+def test_classes_go_by_name_or_as_told(wanted: Any, own: Any, student: Any, expected: Any) -> None:
+    assert class_map(wanted, own, student, name="old") == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "own", "student", "message"),
+    [
+        ([0], OWN, ["a", "b"], "`classes` gives 1 of its classes, but the student has 2; give one for each"),
+        (["dgo"], OWN, None, "has no class 'dgo'; did you mean 'dog'"),
+        (["submarine"], OWN, None, "has no class 'submarine'; give an index"),
+        (["crane"], OWN, None, r"its classes \[2, 4\] are all called 'crane'; give an index instead"),
+        (["dog"], None, None, "nothing names its classes, so 'dog' is unknown; give indices instead"),
+    ],
+)
+def test_classes_that_cannot_be_told(wanted: Any, own: Any, student: Any, message: str) -> None:
+    with pytest.raises(TeacherError, match=f"teacher 'old'.*{message}"):
+        class_map(wanted, own, student, name="old")
