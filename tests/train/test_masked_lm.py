@@ -1,0 +1,104 @@
+"""Masked-language recipes from end to end: distilled, killed, resumed, read by transformers."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
+
+from headstart.distill import LOSSES
+from headstart.errors import HeadstartError
+from headstart.train.load import parse_recipe
+from headstart.train.recipe import Recipe
+from headstart.train.run import train
+from tests.tiny import weight_bits
+from tests.train.dying import train_until_killed
+
+SETTINGS: dict[str, Any] = {
+    "task": "mlm",
+    "model": {"name": "bert", "size": "tiny", "config": {"hidden_size": 16, "intermediate_size": 32}},
+    "train": {
+        "steps": 12,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "lr": 0.01,
+        "precision": "fp32",
+        "log_every": 2,
+        "checkpoint_every": 4,
+        "deterministic": torch.cuda.is_available(),
+    },
+}
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    """Words of two letters; another seed has other ones."""
+    generator = random.Random(seed)
+    words = ["".join(generator.sample("abcdefghij" if seed else "klmnopqrst", 2)) for _ in range(20)]
+    return [" ".join(generator.choices(words, k=12)) for _ in range(count)]
+
+
+def write_text(folder: Path, *, seed: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    for split, count in (("train", 400), ("test", 60)):
+        (folder / f"{split}.txt").write_text("\n".join(sentences(count, seed=seed)), encoding="utf-8")
+    return folder
+
+
+def recipe(text: Path, **more: Any) -> Recipe:
+    data = {"name": str(text), "vocab_size": 80, "length": 16, "evaluate_sequences": 20}
+    return parse_recipe({**SETTINGS, "data": data, **more}, "tiny masked LM")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("text") / "sentences")
+
+
+@pytest.fixture(scope="module")
+def teacher(text: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("masked-lm") / "teacher"
+    train(recipe(text), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_killed_and_resumed_training_gives_the_same_bits_with_every_loss(
+    loss: str, text: Path, teacher: str, tmp_path: Path
+) -> None:
+    distilled = recipe(text, distill={"teachers": [teacher], "loss": loss, "stop": 0.75})
+    train(distilled, tmp_path / "whole")
+    train_until_killed(distilled, tmp_path / "killed", "after the first checkpoint")
+    train(distilled, tmp_path / "killed")
+    assert weight_bits(tmp_path / "killed") == weight_bits(tmp_path / "whole")
+
+
+def test_micro_batches_give_the_gradient_of_the_whole(text: Path, teacher: str, tmp_path: Path) -> None:
+    """Each sequence hides as many tokens as any other, so that the mean over parts is the mean over all."""
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = {**SETTINGS["model"], "config": {**SETTINGS["model"]["config"], **still}}
+    settings = {"model": model, "distill": {"teachers": [teacher]}}
+    one, two = (recipe(text, train={**SETTINGS["train"], "accumulate": parts}, **settings) for parts in (1, 2))
+    whole, parts = (train(run, tmp_path / str(run.train.accumulate)) for run in (one, two))
+    assert parts.quality == pytest.approx(whole.quality, rel=1e-4)
+
+
+def test_a_run_folder_is_a_checkpoint_of_transformers(teacher: str) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    model, info = AutoModelForMaskedLM.from_pretrained(teacher, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    logits = model(**tokenizer("a word [MASK]", return_tensors="pt")).logits
+    assert logits.shape[-1] == model.config.vocab_size
+
+
+def test_a_teacher_of_another_tokenizer_is_refused_before_the_first_step(teacher: str, tmp_path: Path) -> None:
+    other = write_text(tmp_path / "other", seed=1)
+    with pytest.raises(HeadstartError, match="tokenizer"):
+        train(recipe(other, distill={"teachers": [teacher]}), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
