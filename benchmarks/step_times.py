@@ -16,7 +16,7 @@ from results_file import Figure
 
 Step = Callable[[], Tensor]
 
-_WARM_UP = 6  # pairs
+WARM_UP = 6  # pairs
 
 
 def paired_ratios(step: Step, reference: Step, *, pairs: int, device: torch.device) -> list[float]:
@@ -32,8 +32,8 @@ def paired_ratios(step: Step, reference: Step, *, pairs: int, device: torch.devi
         One ratio per pair.
     """
     ratios = []
-    with _no_garbage_collection():
-        for index in range(-_WARM_UP, pairs):
+    with no_garbage_collection():
+        for index in range(-WARM_UP, pairs):
             order = (reference, step) if index % 2 == 0 else (step, reference)
             seconds = {run: _timed(run, device) for run in order}
             if index >= 0:
@@ -61,7 +61,7 @@ def _timed(step: Step, device: torch.device) -> float:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Keep collections, which hit one step of many, out of the timings."""
     gc.collect()
     gc.disable()

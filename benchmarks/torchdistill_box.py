@@ -40,7 +40,7 @@ def distilling_step(
     Returns:
         A function that makes the step and returns its loss.
     """
-    _import_torchvision()
+    import_torchvision()
     box = importlib.import_module("torchdistill.core.distillation").DistillationBox(
         teacher,
         student,
@@ -79,8 +79,8 @@ def _train_config(temperature: float, weight: float, sgd: dict[str, Any]) -> dic
     }
 
 
-def _import_torchvision() -> None:
-    """Import it also where its compiled part does not fit this torch: torchdistill needs none of its operators here."""
+def import_torchvision() -> None:
+    """Import it also where its compiled part does not fit this torch: none of its operators is needed here."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError:  # "operator torchvision::nms does not exist"

@@ -57,8 +57,8 @@ def written(page: str) -> str:
 
     def shown(match: re.Match[str]) -> str:
         lines = diff((EXAMPLES / f"{match['name']}.py").read_text(encoding="utf-8"))
-        hunks = [line for line in lines if not line.startswith("@@")]
-        return "\n".join([match[1] + "```diff", *hunks, "```", match[3]])
+        lines = ["@@" if line.startswith("@@") else line for line in lines]  # line numbers would say nothing
+        return "\n".join([match[1] + "```diff", *lines, "```", match[3]])
 
     return SHOWN.sub(shown, page)
 

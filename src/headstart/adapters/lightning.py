@@ -1,0 +1,99 @@
+"""The Distiller inside Lightning's Trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from headstart.adapters.waiting import Teachers, WaitingDistiller
+from headstart.distill import Distiller
+from headstart.errors import HeadstartError
+
+_STATE = "headstart"  # in the checkpoint
+
+
+class DistillCallback(Callback):
+    """Brings teachers to a Trainer; `distill` in the training step asks them.
+
+    It counts the optimiser's steps as the Trainer does, puts teachers into the precision that the Trainer trains in
+    unless they have one of their own, and keeps the Distiller's state in the Trainer's checkpoints.
+
+    Args:
+        teachers: As in `Distiller`.
+        **options: The other arguments of `Distiller`; `total_steps` is the Trainer's own number.
+
+    Attributes:
+        distiller: The Distiller, from the start of training on.
+
+    Raises:
+        HeadstartError: A wrong option. When fitting: a second such callback, or a training without end.
+        TeacherError: A teacher that cannot be used. When fitting: one that is the student.
+
+    Example:
+        >>> from torch import nn
+        >>> trainer = L.Trainer(callbacks=[DistillCallback(nn.Linear(2, 3), stop=0.4)], logger=False, barebones=True)
+    """
+
+    def __init__(self, teachers: Teachers, **options: Any) -> None:
+        self.distiller: Distiller | None = None
+        self._waiting: WaitingDistiller | None = WaitingDistiller(teachers, options)
+        self._state: dict[str, Any] | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse what cannot be meant."""
+        if len(_callbacks(trainer)) > 1:
+            raise HeadstartError("the Trainer has a DistillCallback twice; give all teachers to one of them")
+        if self._waiting is not None:
+            self._waiting.check_student(pl_module)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make the Distiller, now that the number of steps is known."""
+        if self._waiting is None:
+            return
+        steps = trainer.estimated_stepping_batches
+        if not 0 < steps < float("inf"):
+            raise HeadstartError(
+                "the training has no end, so the window is a part of nothing; give Trainer(max_steps=)"
+            )
+        for teacher in self._waiting.pool.teachers:
+            if teacher.dtype is None and teacher.autocast is None:
+                trainer.precision_plugin.convert_module(teacher.module)
+        self.distiller, self._waiting = self._waiting.start(total_steps=int(steps), state=self._state), None
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Follow the Trainer's count of steps."""
+        if self.distiller is not None:
+            self.distiller.current_step = trainer.global_step
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the Distiller's state in; no teacher's weights are part of it."""
+        if self.distiller is not None:
+            checkpoint[_STATE] = self.distiller.state_dict()
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the Distiller's state out."""
+        self._state = checkpoint.get(_STATE)
+
+
+def distill(
+    module: L.LightningModule, loss: Tensor, logits: Tensor, inputs: Any, *, labels: Tensor | None = None
+) -> Tensor:
+    """What a `training_step` returns: the task loss, with the distillation loss where the step is distilled.
+
+    Args:
+        module: The LightningModule. If its Trainer has no `DistillCallback`, the task loss comes back.
+        loss: The task loss; it and the other arguments are those of a Distiller's call.
+        logits: The student's, `[..., classes]`.
+        inputs: What the student was given.
+        labels: `[...]` of int64.
+    """
+    distiller = next((callback.distiller for callback in _callbacks(module.trainer)), None)
+    return loss if distiller is None else distiller(loss, logits, inputs, labels=labels)
+
+
+def _callbacks(trainer: L.Trainer) -> list[DistillCallback]:
+    found = trainer.callbacks  # type: ignore[attr-defined]  # set by a part of the Trainer
+    return [callback for callback in found if isinstance(callback, DistillCallback)]

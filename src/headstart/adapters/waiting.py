@@ -1,0 +1,72 @@
+"""Teachers and options that wait for a framework to tell how many steps it will train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from headstart.distill import Distiller, Teacher, TeacherPool
+from headstart.distill.pool import as_pool
+from headstart.errors import HeadstartError, TeacherError
+
+Teachers = TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]
+
+
+class WaitingDistiller:
+    """What a Distiller will be made of.
+
+    Args:
+        teachers: As in `Distiller`.
+        options: The other arguments of `Distiller`, but for `total_steps`.
+
+    Raises:
+        HeadstartError: A wrong option: now, and not once the data is prepared.
+        TeacherError: A teacher that cannot be used.
+
+    Example:
+        >>> waiting = WaitingDistiller(nn.Linear(2, 3), {"stop": 0.4})
+        >>> waiting.start(total_steps=10).window.stop
+        0.4
+    """
+
+    def __init__(self, teachers: Teachers, options: Mapping[str, Any]) -> None:
+        if "total_steps" in options:
+            raise HeadstartError("total_steps is the Trainer's own number of steps; leave it out")
+        self.pool = as_pool(teachers)
+        for teacher in self.pool.teachers:
+            config: Any = getattr(teacher.module, "config", None)
+            if hasattr(config, "use_cache"):
+                config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
+        self._options = dict(options)
+        Distiller(self.pool, total_steps=1, **self._options)
+
+    def check_student(self, student: nn.Module) -> None:
+        """Refuse a student that is one of its teachers, whatever is wrapped around it.
+
+        Raises:
+            TeacherError: All of the student's parameters are a teacher's, and so frozen.
+
+        Example:
+            >>> model = nn.Linear(2, 3)
+            >>> WaitingDistiller(model, {}).check_student(nn.Sequential(model))
+            Traceback (most recent call last):
+            ...
+            headstart.errors.TeacherError: teacher 'Linear' is the student itself, which that freezes; load it once
+            more, or make the teacher of copy.deepcopy(model)
+        """
+        own = set(student.parameters())
+        for teacher in self.pool.teachers:
+            if own and own <= set(teacher.module.parameters()):
+                raise TeacherError(
+                    f"teacher {teacher.name!r} is the student itself, which that freezes; load it once more, or make "
+                    "the teacher of copy.deepcopy(model)"
+                )
+
+    def start(self, *, total_steps: int, state: dict[str, Any] | None = None) -> Distiller:
+        """The Distiller, where a checkpoint left it if `state` is given."""
+        distiller = Distiller(self.pool, total_steps=total_steps, **self._options)
+        if state is not None:
+            distiller.load_state_dict(state)
+        return distiller

@@ -1,0 +1,94 @@
+"""The examples run as they are and as they were before headstart, which adds few lines; one of them is raced."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+from typer.testing import CliRunner
+
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install headstart[text]")
+pytest.importorskip("transformers", reason="needs transformers: pip install headstart[trainer]")
+pytest.importorskip("lightning", reason="needs lightning: pip install headstart[lightning]")
+
+from example_diffs import EXAMPLES, MARK, ROOT, diff, run, written
+from headstart.cli import app
+from headstart.distill import Teacher
+from headstart.records import RaceRecord
+
+SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "shared")
+EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+ADDED = 6  # lines at most
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of its own for each test, and Python's path and arguments as they were."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    yield
+    sys.modules.pop("shared", None)
+
+
+def test_there_is_one_for_every_loop() -> None:
+    names = ["accelerate_loop", "lightning_module", "plain", "trainer_causal_lm", "trainer_images", "trainer_masked_lm"]
+    assert [path.stem for path in SCRIPTS] == names
+
+
+@EACH
+def test_it_is_taught_by_what_it_trained_before(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, logits = [], Teacher.logits
+
+    def noting(teacher: Teacher, inputs: object) -> Tensor:
+        asked.append(teacher.name)
+        return logits(teacher, inputs)
+
+    monkeypatch.setattr(Teacher, "logits", noting)
+    run(script, ["--steps", "3", "--save", "earlier.pt"])
+    assert not asked
+    sys.argv = [str(script), "--steps", "4", "--teacher", "earlier.pt", "--record", "record.json"]
+    runpy.run_path(str(script), run_name="__main__")
+    micro_batches = 2 if script.stem == "accelerate_loop" else 1
+    assert len(asked) == 2 * micro_batches
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["seconds"] > 0
+    assert (record["metric"], record["quality"] < 1) in (("accuracy", True), ("loss", False))
+
+
+@EACH
+def test_headstart_adds_few_lines(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    added = [line for line in diff(text) if line.startswith("+")]
+    assert 0 < len(added) <= ADDED
+    assert all("headstart" not in line for line in text.splitlines() if not MARK.match(line) and "import" in line)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_pages_show_the_diffs_as_they_are(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == written(text), "run python tools/example_diffs.py"
+
+
+@pytest.mark.slow
+def test_one_is_raced_from_end_to_end(tmp_path: Path) -> None:
+    """How long to distil is the arm; not at all is the baseline."""
+    script, teacher = EXAMPLES / "plain.py", tmp_path / "earlier.pt"
+    run(script, ["--steps", "30", "--save", str(teacher)])
+    options = "--stop {arm} --steps {budget} --seed {seed} --record {record}"
+    command = f"{sys.executable} {script} --teacher {teacher} {options}"
+    arms = ["--arms", "0,0.5", "--budgets", "10,20", "--seeds", "0"]
+    done = CliRunner().invoke(app, ["race", "--cmd", command, *arms, "--out", str(tmp_path / "race"), "--json"])
+    assert done.exit_code == 0, done.output
+    record = RaceRecord.model_validate_json(done.stdout)
+    assert {(run.arm, run.budget) for run in record.runs} == {
+        (arm, budget) for arm in ("0", "0.5") for budget in (10, 20)
+    }
+    assert {run.metric for run in record.runs} == {"accuracy"}
+    assert (tmp_path / "race" / "report.html").exists()
