@@ -53,6 +53,7 @@ def test_teachers_that_are_not_at_hand_are_named_and_the_others_examined(data: P
 
 
 def test_without_any_teacher_nothing_else_is_examined(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()  # under way
     found = examine(data, tmp_path, teachers=["old"])
     assert [(check.name, check.status) for check in found] == [("at hand", "warn")]
 

@@ -15,6 +15,7 @@ from headstart.tasks import Task
 from headstart.teachers import load_teacher
 from headstart.teachers.doctor import Check, doctor
 from headstart.teachers.doctor.check import Status
+from headstart.teachers.find import WEIGHTS
 from headstart.train.kinds import window_of
 from headstart.train.recipe import Distill, Recipe
 from headstart.train.session import Session
@@ -68,9 +69,9 @@ def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> t
     side: Mapping[str, Any] = student_side(session.task)
     for entry in distill.teachers:
         place = folder / entry.spec if entry.spec in recipe.teachers else entry.spec
-        if isinstance(place, Path) and not place.is_dir():
+        if isinstance(place, Path) and not (place / WEIGHTS).is_file():
             advice = f"train it first (headstart train or race), or give the folder where it is; looked in {folder}"
-            checks.append(_at_hand("warn", "the recipe trains it first, and has not yet", advice, entry.spec))
+            checks.append(_at_hand("warn", "the recipe trains it first, and has not finished", advice, entry.spec))
             continue
         try:
             teachers.append(load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **side))

@@ -14,6 +14,7 @@ from headstart.errors import TeacherError
 from headstart.records import RunRecord
 from headstart.tasks.text import MaskedLM
 from headstart.teachers import TeacherOptions, find_teacher, load_teacher
+from headstart.teachers.doctor import doctor
 from headstart.train.runfolder import RunFolder
 from tests.tasks.text import tiny
 from tests.tiny import tiny_recipe
@@ -167,3 +168,16 @@ def test_a_run_whose_description_is_broken_is_refused(tmp_path: Path) -> None:
         TeacherError, match=r"model.safetensors: its description does not name a model that can be built"
     ):
         load_teacher(tmp_path, tokenizer=tiny.tokenizer())
+
+
+def test_the_doctor_examines_masked_rows(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    student = task()
+    batches = [(batch.inputs, batch.labels) for batch in (student.batch(step, 20) for step in range(2))]
+    parts = [(batch.inputs, batch.labels) for batch in (student.batch(0, 20, part=part, parts=2) for part in range(2))]
+    teacher = load_teacher(tmp_path, tokenizer=student.corpus.tokenizer)
+    found = doctor(student.build_model(), teacher, batches, forward=student.forward, parts=parts)
+    passed = {check.name for check in found if check.status == "pass"}
+    assert passed >= {"label range", "separate", "frozen", "classes", "finite", "loss at agreement", "micro-batches"}
+    # Text of random letters can be told by nobody.
+    assert "labels" not in passed and "better than the student" not in passed

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import headstart
 from headstart.distill import Teacher, TeacherPool, Window
 from headstart.distill.inputs import renormalise
+from headstart.distill.targets import TargetSource
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import Check, doctor
 
@@ -280,6 +281,21 @@ def test_each_teacher_of_a_pool_is_named_and_costs_follow_draw_and_window(good: 
     assert [check.teacher for check in found if check.name == "labels"] == ["a", "b"]
     (cost,) = [check for check in found if check.name == "cost"]
     assert "teachers' forward 400.0 ms, student's step 200.0 ms (rho 2.00); 25% of steps" in cost.finding
+
+
+def test_a_cache_of_targets_cannot_be_asked(good: Net) -> None:
+    class Cached(TargetSource):
+        name = "kept"
+
+        def targets(self, inputs: Any, keys: Any = None) -> Tensor:
+            raise AssertionError("not for these inputs")
+
+        def check(self, use: Any) -> None:
+            """Good for everything."""
+
+    found = doctor(Net(), [Cached(), Teacher(good, name="live")], [batch()])
+    assert [(check.teacher, check.status) for check in found if check.name == "at hand"] == [("kept", "warn")]
+    assert [check.teacher for check in found if check.name == "labels"] == ["live"]
 
 
 def test_a_vocabulary_and_a_mapping_of_inputs() -> None:

@@ -16,6 +16,7 @@ from headstart.distill.inputs import Normalisation, first_tensor, renormalise
 from headstart.distill.losses import LossFunction
 from headstart.distill.objective import IGNORED
 from headstart.distill.pool import as_pool
+from headstart.distill.targets import TargetSource
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import checks, observe, trials
 from headstart.teachers.doctor.check import Check
@@ -29,9 +30,17 @@ _USUAL: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
+_CACHED = Check(
+    name="at hand",
+    status="warn",
+    finding="its targets come from a cache, so there is no teacher to ask",
+    advice="examine the teacher itself, before its targets are cached",
+)
+
+
 def doctor(
     model: nn.Module,
-    teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher],
+    teachers: TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource],
     batches: Iterable[Batch],
     *,
     forward: Forward = observe.student_logits,
@@ -86,6 +95,9 @@ def doctor(
     found = [_label_range(given, own.shape[-1])]
     fit = []
     for teacher in pool.teachers:
+        if not isinstance(teacher, Teacher):
+            found.append(_CACHED.about(teacher.name))
+            continue
         teacher.to(device)
         about = _examine(teacher, student, own, given, normalisation)
         found += [check.about(teacher.name) for check in about]
@@ -124,7 +136,7 @@ def _examine(
         said = observe.answers(teacher.logits, batches)
     except Exception as error:  # whatever its forward stumbles over is the finding
         reason = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
-        advice = "it must take the inputs that the student is given; change them in Teacher(prepare=...)"
+        advice = "it must take the inputs that the student is given; its `size`, or Teacher(prepare=...), changes them"
         return [*found, Check(name="forward", status="fail", finding=" ".join(reason.split())[:300], advice=advice)]
     found += [frozen, checks.check_shape(said.shape, own.shape), checks.check_finite(said.bad, said.rows)]
     if said.shape != own.shape or not len(said.labels):
