@@ -15,12 +15,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""Train faster by distilling from models you already have, and measure how much faster.
 
-    [bold]headstart race recipes/demo.yaml --out runs/demo[/]is it worth it here?
-    [bold]headstart train recipes/demo.yaml --out runs/one[/]one run of a recipe
-    [bold]headstart report runs/demo[/]                     draw a race's report again
-    [bold]headstart teachers runs/demo/teachers/*[/]        what could teach?
-    [bold]headstart doctor recipes/demo.yaml[/]             is it set up rightly?
-    [bold]headstart glue runs/bert[/]                       how good is a pretrained encoder?
+    [bold]headstart race recipes/demo.yaml --out runs/demo[/]   is it worth it here?
+    [bold]headstart train recipes/demo.yaml --out runs/one[/]   one run of a recipe
+    [bold]headstart report runs/demo[/]                         draw a race's report again
+    [bold]headstart teachers runs/demo/teachers/*[/]            what could teach?
+    [bold]headstart doctor recipes/demo.yaml[/]                 is it set up rightly?
+    [bold]headstart glue runs/bert[/]                           how good is an encoder?
 
     Exit codes: 0 done, 1 other errors, 2 wrong recipe or usage, 3 data, 4 teacher, 5 failed runs, 130 interrupted.
     """,
