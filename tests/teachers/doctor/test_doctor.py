@@ -293,6 +293,9 @@ def test_a_cache_of_targets_cannot_be_asked(good: Net) -> None:
         def check(self, use: Any) -> None:
             """Good for everything."""
 
+        def to(self, device: torch.device) -> None:
+            """Wherever it is wanted."""
+
     found = doctor(Net(), [Cached(), Teacher(good, name="live")], [batch()])
     assert [(check.teacher, check.status) for check in found if check.name == "at hand"] == [("kept", "warn")]
     assert [check.teacher for check in found if check.name == "labels"] == ["live"]
