@@ -1,7 +1,9 @@
 """The core: losses, window, pool and Distiller. Takes modules and tensors; needs torch only."""
 
 from headstart.distill.distiller import Distiller
+from headstart.distill.fused import Projection, cross_entropy, fused_linear_loss, fused_loss
 from headstart.distill.losses import LOSSES, dist, dkd, jsd, kl, mse, reverse_kl, standardized
+from headstart.distill.objective import build_objective
 from headstart.distill.pool import TeacherPool, average_logits
 from headstart.distill.teacher import Teacher
 from headstart.distill.window import Window
@@ -9,12 +11,17 @@ from headstart.distill.window import Window
 __all__ = [
     "LOSSES",
     "Distiller",
+    "Projection",
     "Teacher",
     "TeacherPool",
     "Window",
     "average_logits",
+    "build_objective",
+    "cross_entropy",
     "dist",
     "dkd",
+    "fused_linear_loss",
+    "fused_loss",
     "jsd",
     "kl",
     "mse",

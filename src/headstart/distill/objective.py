@@ -56,25 +56,30 @@ class Objective:
             A scalar; 0 where no row counts.
         """
         with torch.autocast(student.device.type, enabled=False):
-            if self.standardize:
-                student, teachers = standardized(student), [standardized(logits) for logits in teachers]
-            teacher = average_logits(teachers, shares, by=self.average, temperature=self.temperature)
+            student, teacher = self.sides(student, teachers, shares)
             count = keep.sum().clamp(min=1) if num_items is None else num_items
             if self.loss.across_rows:
                 # The other rows may not even be looked at. Unlike the lines below, picking them waits for the device.
                 labels = labels if labels is None else labels[keep]
-                return self._values(student[keep], teacher[keep], labels).sum() / count
+                return self.values(student[keep], teacher[keep], labels).sum() / count
             # Targets are replaced before the loss: a NaN times zero in its gradient would still be NaN.
-            values = self._values(student, torch.where(keep.unsqueeze(-1), teacher, 0.0), labels)
+            values = self.values(student, torch.where(keep.unsqueeze(-1), teacher, 0.0), labels)
             return torch.where(keep, values, 0.0).sum() / count
 
-    def _values(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+    def sides(self, student: Tensor, teachers: Sequence[Tensor], shares: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Student and teacher as the loss takes them: standardised if so wanted, and of several teachers the mean."""
+        if self.standardize:
+            student, teachers = standardized(student), [standardized(logits) for logits in teachers]
+        return student, average_logits(teachers, shares, by=self.average, temperature=self.temperature)
+
+    def values(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        """The loss of each row, `[rows]`, of what `sides` gave."""
         labels = labels if labels is None else labels.clamp(min=0)  # IGNORED is no index of a class
         return self.loss.function(student, teacher, temperature=self.temperature, labels=labels)
 
 
 def build_objective(
-    loss: str | LossFunction, temperature: float, standardize: bool, average: Average | None
+    loss: str | LossFunction, temperature: float, standardize: bool = False, average: Average | None = None
 ) -> Objective:
     """The objective that a user's words describe; the arguments are those of the Distiller.
 

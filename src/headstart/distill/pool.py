@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.distill.draw import draw
 from headstart.distill.losses import Average, widen
+from headstart.distill.targets import TargetSource
 from headstart.distill.teacher import Teacher
 from headstart.errors import TeacherError
 
@@ -21,7 +22,7 @@ class TeacherPool:
     One drawn teacher costs O(1) a step and keeps the benefit of the ensemble's O(n) (arXiv 2211.00683, abstract).
 
     Args:
-        teachers: Modules or `Teacher` objects. At least one.
+        teachers: Modules, `Teacher` objects, or other sources of targets such as cached teachers. At least one.
         draw: How many to ask at a step: a number (default 1), drawn without replacement, or `"all"`.
         weights: Relative weights, one per teacher, positive; uniform by default. With one drawn they are the odds of
             the draw, with all the weights of the mean. In between a weighted draw without replacement would not keep
@@ -41,18 +42,18 @@ class TeacherPool:
 
     def __init__(
         self,
-        teachers: Iterable[nn.Module | Teacher],
+        teachers: Iterable[nn.Module | TargetSource],
         *,
         draw: int | Literal["all"] = 1,
         weights: Sequence[float] | None = None,
         seed: int = 0,
         per_rank: bool = False,
     ) -> None:
-        self.teachers = [item if isinstance(item, Teacher) else Teacher(item) for item in teachers]
+        self.teachers = [item if isinstance(item, TargetSource) else Teacher(item) for item in teachers]
         size = len(self.teachers)
         if not size:
             raise TeacherError("the pool of teachers is empty; give at least one, or leave the Distiller out")
-        if len({id(teacher.module) for teacher in self.teachers}) < size:
+        if len({id(getattr(teacher, "module", teacher)) for teacher in self.teachers}) < size:
             raise TeacherError("the pool holds one module twice; use weights to draw a teacher more often")
         count = size if draw == "all" else draw
         if not (isinstance(count, int) and 1 <= count <= size):
@@ -72,6 +73,11 @@ class TeacherPool:
     def __len__(self) -> int:
         return len(self.teachers)
 
+    @property
+    def live(self) -> list[Teacher]:
+        """The teachers that run; cached ones do not."""
+        return [teacher for teacher in self.teachers if isinstance(teacher, Teacher)]
+
     def chosen(self, step: int) -> tuple[int, ...]:
         """The indices of the teachers asked at a step; the same for all its micro-batches, and known ahead."""
         rank = torch.distributed.get_rank() if self.per_rank and _distributed() else 0
@@ -83,11 +89,11 @@ class TeacherPool:
         return [self.weights[index] / total for index in chosen]
 
 
-def as_pool(teachers: TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]) -> TeacherPool:
+def as_pool(teachers: TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource]) -> TeacherPool:
     """A pool of whatever was given: a pool, one teacher, or several."""
     if isinstance(teachers, TeacherPool):
         return teachers
-    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, Teacher)):
+    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, TargetSource)):
         return TeacherPool(teachers)
     return TeacherPool([teachers])
 
@@ -125,7 +131,7 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _number_equal_names(teachers: Sequence[Teacher]) -> None:
+def _number_equal_names(teachers: Sequence[TargetSource]) -> None:
     names = [teacher.name for teacher in teachers]
     for index, (teacher, name) in enumerate(zip(teachers, names, strict=True)):
         if names.count(name) > 1:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from headstart.distill.fold import fold_batch_norms
 from headstart.distill.inputs import call, each_tensor, first_tensor, logits_in, resize
+from headstart.distill.targets import Keys, TargetSource, Use
 from headstart.errors import TeacherError
 
 
-class Teacher:
+class Teacher(TargetSource):
     """A module that is kept frozen and in eval mode, with what belongs to its side of the input and the output.
 
     The module's parameters stop requiring gradients. It is put back into eval mode before each forward, so that a
@@ -80,6 +81,13 @@ class Teacher:
         self._check_classes()
         self._index: Tensor | None = None  # of `classes`, on the device
         self._call: Callable[..., Any] = torch.compile(self.module) if compile else self.module
+
+    def targets(self, inputs: Any, keys: Keys | None = None) -> Tensor:
+        """The logits; which inputs they are for is of no account to a live teacher."""
+        return self.logits(inputs)
+
+    def check(self, use: Use) -> None:
+        """Dense logits are good for everything."""
 
     def logits(self, inputs: Any) -> Tensor:
         """The teacher's logits for the student's classes, `[..., classes]`, without gradient, in the module's dtype.
