@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headstart.race import race
     from headstart.records import RaceRecord, RunRecord
     from headstart.teachers import load_teacher
+    from headstart.teachers.doctor import doctor
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _HOMES = {
     "Teacher": "distill",
     "TeacherPool": "distill",
     "Window": "distill",
+    "doctor": "teachers.doctor",
     "load_teacher": "teachers",
     "race": "race",
 }
@@ -37,6 +39,7 @@ __all__ = [
     "Teacher",
     "TeacherPool",
     "Window",
+    "doctor",
     "load_teacher",
     "race",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError
@@ -42,13 +42,15 @@ def list_teachers(specs: Iterable[str]) -> list[dict[str, Any]]:
 
 def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
     """The list as a table for the terminal."""
-    table = Table("teacher", "task", "model", "classes", "parameters", "MB", "quality", "forward", "GFLOPs")
+    # Words keep whole in a narrow terminal; what gives way, by lines and not by cuts, is the path.
+    table = Table(Column("teacher", overflow="fold"), padding=(0, 0), pad_edge=False)
+    for name in ("model", "classes", "parameters", "MB", "quality", "forward", "GFLOPs"):
+        table.add_column(name, no_wrap=name == "model")
     for item in found:
         forward = f"{item['forward_ms']:.1f} ms for {item['inputs']}" if item["forward_ms"] is not None else "?"
         flops = f"{item['forward_flops'] / 1e9:.3g}" if item["forward_flops"] is not None else "?"
         table.add_row(
             item["spec"],
-            item["task"] or "?",
             item["model"] or "?",
             str(item["classes"] or "?"),
             f"{item['parameters']:,}",

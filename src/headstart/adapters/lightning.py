@@ -58,7 +58,7 @@ class DistillCallback(Callback):
             raise HeadstartError(
                 "the training has no end, so the window is a part of nothing; give Trainer(max_steps=)"
             )
-        for teacher in self._waiting.pool.teachers:
+        for teacher in self._waiting.pool.live:
             if teacher.dtype is None and teacher.autocast is None:
                 trainer.precision_plugin.convert_module(teacher.module)
         self.distiller, self._waiting = self._waiting.start(total_steps=int(steps), state=self._state), None

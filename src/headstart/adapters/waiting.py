@@ -35,7 +35,7 @@ class WaitingDistiller:
         if "total_steps" in options:
             raise HeadstartError("total_steps is the Trainer's own number of steps; leave it out")
         self.pool = as_pool(teachers)
-        for teacher in self.pool.teachers:
+        for teacher in self.pool.live:
             config: Any = getattr(teacher.module, "config", None)
             if hasattr(config, "use_cache"):
                 config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
@@ -57,7 +57,7 @@ class WaitingDistiller:
             more, or make the teacher of copy.deepcopy(model)
         """
         own = set(student.parameters())
-        for teacher in self.pool.teachers:
+        for teacher in self.pool.live:
             if own and own <= set(teacher.module.parameters()):
                 raise TeacherError(
                     f"teacher {teacher.name!r} is the student itself, which that freezes; load it once more, or make "

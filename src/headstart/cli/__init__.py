@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from headstart.cli.caching import cache
 from headstart.cli.racing import race, report
 from headstart.cli.scoring import glue
 from headstart.cli.teaching import doctor, teachers
@@ -20,12 +21,13 @@ app = typer.Typer(
     [bold]headstart report runs/demo[/]                         draw a race's report again
     [bold]headstart teachers runs/demo/teachers/*[/]            what could teach?
     [bold]headstart doctor recipes/demo.yaml[/]                 is it set up rightly?
+    [bold]headstart cache recipes/demo.yaml[/]                  run its teachers once
     [bold]headstart glue runs/bert[/]                           how good is an encoder?
 
     Exit codes: 0 done, 1 other errors, 2 wrong recipe or usage, 3 data, 4 teacher, 5 failed runs, 130 interrupted.
     """,
 )
-for command in (race, train, report, teachers, doctor, glue):
+for command in (race, train, report, teachers, doctor, cache, glue):
     app.command()(command)
 
 

@@ -70,9 +70,14 @@ class _Stepper:
     def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None, plain: str | None) -> None:
         self.session = Session(recipe, teacher_paths)
         self.plain = plain
+        cached = recipe.distill is not None and recipe.distill.cache is not None
+        self._steps = _distilled_steps(self.session) if cached else None
 
-    def time_step(self, step: int) -> tuple[float, float]:
+    def time_step(self, index: int) -> tuple[float, float]:
         """Seconds to make a step's batch, and of the whole step."""
+        step = self._steps[index % len(self._steps)] if self._steps else index
+        if self.session.distiller is not None:
+            self.session.distiller.current_step = step
         task, size, device = self.session.task, self.session.recipe.train.batch_size, self.session.device
         making = timed(lambda: task.batch(step, size), device)
         return making, timed(lambda: self.session.train_step(step), device)
@@ -84,12 +89,23 @@ def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | Non
         plain, distilling = plain_kind(recipe), distill_kind(recipe)
         if plain not in steppers:
             steppers[plain] = _Stepper(_with_distill(recipe, None), None, None)
-        if distilling is not None and distilling not in steppers and recipe.distill is not None:
+        if distilling is None or distilling in steppers or recipe.distill is None:
+            continue
+        if recipe.distill.cache is not None:  # a cache holds the targets of the run as it is, and no others
+            steppers[distilling] = _Stepper(recipe, teacher_paths, plain)
+        else:
             always = recipe.distill.model_copy(
                 update={"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
             )
             steppers[distilling] = _Stepper(_with_distill(recipe, always), teacher_paths, plain)
     return steppers
+
+
+def _distilled_steps(session: Session) -> list[int]:
+    """The distilled steps of a run; not the last of them, after which the teachers would be let go."""
+    assert session.distiller is not None
+    window, total = session.distiller.window, session.total_steps
+    return [step for step in range(total) if window.scale(step, total) > 0 and not window.closed(step + 1, total)]
 
 
 def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:

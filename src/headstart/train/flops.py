@@ -31,8 +31,8 @@ _LINEAR = """
     leaky_relu_backward mish mish_backward softplus_backward _prelu_kernel _prelu_kernel_backward
     sum mean amax amin max min argmax any all prod var var_mean std cumsum
     cat stack repeat flip roll tril triu index index_select index_put index_add gather scatter embedding
-    embedding_dense_backward slice_backward select_backward unfold_backward im2col col2im _unsafe_view pixel_shuffle pixel_unshuffle
-    channel_shuffle as_strided
+    embedding_dense_backward slice_backward select_backward unfold_backward im2col col2im _unsafe_view
+    pixel_shuffle pixel_unshuffle channel_shuffle as_strided
     clone copy _to_copy lift_fresh fill zero masked_fill new_zeros new_ones new_full new_empty
     new_empty_strided zeros_like ones_like full_like empty_like zeros ones full empty empty_strided scalar_tensor
     arange linspace bernoulli rand rand_like randn randn_like

@@ -26,6 +26,8 @@ def distill_kind(recipe: Recipe) -> str | None:
     work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs}}
     if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
         work["options"] = options
+    if recipe.distill.cache is not None:
+        work["cached"] = True
     return f"{plain_kind(recipe)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 

@@ -105,6 +105,8 @@ class Distill(Config):
     """Teachers asked at a step: a number, drawn at random, or all."""
     weights: list[float] | None = None
     """Odds of the teachers; null: equal."""
+    cache: str | None = None
+    """A folder that `headstart cache` has filled: targets are read from it and no teacher runs; null: teachers run."""
     average: Literal["probability", "logit"] | None = None
     """Mean of several teachers of one step; null: the one that a random draw estimates without bias (see Distiller)."""
 

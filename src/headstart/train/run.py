@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from headstart.distill import Teacher
+from headstart.distill.targets import TargetSource
 from headstart.errors import HeadstartError
 from headstart.records import RunRecord, TeacherCost
 from headstart.teachers import find_teacher
@@ -155,7 +156,7 @@ def _over_all_draws(session: Session, cost: Callable[[Teacher], float]) -> float
     pool, distiller, total = session.pool, session.distiller, session.total_steps
     if pool is None or distiller is None:
         return 0
-    costs = [cost(teacher) for teacher in pool.teachers]
+    costs = [cost(teacher) if isinstance(teacher, Teacher) else 0.0 for teacher in pool.teachers]
     distilled = (step for step in range(total) if distiller.window.scale(step, total) > 0)
     return sum(costs[index] for step in distilled for index in pool.chosen(step))
 
@@ -168,7 +169,9 @@ def _forward_seconds(session: Session, teacher: Teacher) -> float:
     return train.accumulate * min(times)
 
 
-def _teacher_cost(spec: str, teacher: Teacher, path: str | Path) -> TeacherCost:
+def _teacher_cost(spec: str, teacher: TargetSource, path: str | Path) -> TeacherCost:
+    if not isinstance(teacher, Teacher):  # cached: it need not even be at hand
+        return TeacherCost(name=spec)
     parameters = sum(parameter.numel() for parameter in teacher.module.parameters())
     record = find_teacher(path).record
     if record is None:

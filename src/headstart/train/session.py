@@ -13,13 +13,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from headstart.distill import Distiller, Teacher, TeacherPool
-from headstart.errors import RecipeError, TeacherError
+from headstart.cache import CachedTeacher
+from headstart.distill import Distiller, TeacherPool, Window
+from headstart.distill.targets import Keys
+from headstart.errors import RecipeError
 from headstart.tasks import Evaluation, Task
-from headstart.teachers import load_teacher
+from headstart.train.cached import distilled_batches, require_targets
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
+from headstart.train.pool import load_pool
 from headstart.train.recipe import Distill, Recipe
-from headstart.train.task import build_task, student_side
+from headstart.train.task import build_task
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -49,10 +52,12 @@ class Session:
         self.model: nn.Module
         self.optimizer: torch.optim.Optimizer
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, train))
-        pool = _load_pool(recipe, teacher_paths or {}, self.task, self.accelerator.device)
+        pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=_AUTOCAST[train.precision])
         self.distiller = (
             _distiller(recipe.distill, pool, self.total_steps) if recipe.distill and pool is not None else None
         )
+        if pool is not None and self.distiller is not None:
+            self._require_targets(pool, self.distiller.window)
         # Weakly, so that the teachers are freed when the Distiller lets them go.
         self._pool = weakref.ref(pool) if pool is not None else None
 
@@ -128,15 +133,22 @@ class Session:
     def _loss(self, step: int, part: int, parts: int) -> Tensor:
         batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=parts)
         logits = self._forward(batch.inputs)
-        loss = self.task.loss(logits, batch)
         if self.distiller is None:
-            return loss
-        return self.distiller(loss, logits, batch.inputs, labels=batch.labels)
+            return self.task.loss(logits, batch)
+        smoothing, keys = self.recipe.train.label_smoothing, Keys(batch.samples, batch.epoch)
+        return self.distiller.loss(logits, batch.labels, batch.inputs, label_smoothing=smoothing, keys=keys)
 
     def _forward(self, inputs: Any) -> Tensor:
         dtype = _AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             return self.task.forward(self.model, inputs)
+
+    def _require_targets(self, pool: TeacherPool, window: Window) -> None:
+        """Whoever reads cached targets knows before the first step that they reach to the last."""
+        cached = [teacher for teacher in pool.teachers if isinstance(teacher, CachedTeacher)]
+        if cached:
+            processes = self.accelerator.num_processes
+            require_targets(cached, distilled_batches(self.recipe, self.task, window, self.total_steps, processes))
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self.accelerator.no_sync(self.model)
@@ -162,32 +174,6 @@ def _total_steps(recipe: Recipe, samples: int) -> int:
             f"train.epochs={train.epochs} is less than one step of {train.batch_size} samples; train longer"
         )
     return steps
-
-
-def _load_pool(recipe: Recipe, paths: Mapping[str, Path], task: Task, device: torch.device) -> TeacherPool | None:
-    distill = recipe.distill
-    if distill is None:
-        return None
-    sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
-    side, autocast = student_side(task), _AUTOCAST[recipe.train.precision]
-    teachers = []
-    for entry in distill.teachers:
-        place = paths.get(entry.spec, entry.spec)
-        teacher = load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **side)
-        teacher.to(device)
-        _check_fit(teacher, sample, task.num_classes)
-        teachers.append(teacher)
-    return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
-
-
-def _check_fit(teacher: Teacher, sample: Any, classes: int) -> None:
-    """Fail before the first step, and not at the window's opening."""
-    logits = teacher.logits(sample)
-    if logits.shape[-1] != classes:
-        raise TeacherError(
-            f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
-            "both must be trained on the same classes"
-        )
 
 
 def _distiller(distill: Distill, pool: TeacherPool, total_steps: int) -> Distiller:

@@ -23,18 +23,12 @@ def student_side(task: Task) -> dict[str, Any]:
 
 def build_task(recipe: Recipe, device: torch.device | str) -> Task:
     """The task that a recipe describes, with its data on the device or at hand for it."""
-    train = recipe.train
+    smoothing = recipe.train.label_smoothing
     if isinstance(recipe, ImageRecipe):
-        return ImageClassification(
-            recipe.model, recipe.data, seed=train.seed, label_smoothing=train.label_smoothing, device=device
-        )
+        seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
+        return ImageClassification(recipe.model, recipe.data, seed=seed, label_smoothing=smoothing, device=device)
     if isinstance(recipe, MlmRecipe):
-        return MaskedLM(
-            recipe.model,
-            recipe.data,
-            load_corpus(recipe.data, seed=train.seed),
-            seed=train.seed,
-            label_smoothing=train.label_smoothing,
-            device=device,
-        )
+        seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
+        corpus = load_corpus(recipe.data, seed=seed)
+        return MaskedLM(recipe.model, recipe.data, corpus, seed=seed, label_smoothing=smoothing, device=device)
     raise TypeError(f"{type(recipe).__name__} has no task; see headstart.train.recipe.RECIPES")

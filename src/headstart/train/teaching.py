@@ -31,7 +31,7 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
     """
     found: dict[str, Recipe] = {}
     for variation in variations:
-        for name in variation.distill.specs if variation.distill else []:
+        for name in _live(variation):
             if name not in variation.teachers:
                 find_teacher(name)
                 continue
@@ -65,6 +65,11 @@ def train_teachers(recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watc
         watcher.training(f"teacher {name}")
         train(recipe, paths[name], progress=watcher.step)
     return paths
+
+
+def _live(recipe: Recipe) -> list[str]:
+    """The teachers that have to be there: none where their targets are."""
+    return recipe.distill.specs if recipe.distill is not None and recipe.distill.cache is None else []
 
 
 def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:

@@ -36,6 +36,8 @@ class ImageData(Config):
     """A folder, or a data set's name: looked up in `$HEADSTART_DATA`, the cache, then the Hugging Face Hub."""
     augment: Augment = Augment()
     """Augmentation of the training images."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Of the order and the augmentation, so that runs of several seeds can share cached targets; null: `train.seed`."""
     evaluate: Literal["test", "validation"] = "test"
     """Judge on the test split, or on `holdout` images taken out of the training split (to choose settings)."""
     holdout: int = Field(0, ge=0)

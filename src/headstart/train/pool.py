@@ -1,0 +1,69 @@
+"""The pool of a recipe's teachers: live, or their cached targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headstart.distill import Teacher, TeacherPool
+from headstart.distill.targets import TargetSource
+from headstart.errors import TeacherError
+from headstart.tasks import Task
+from headstart.teachers import TeacherEntry, load_teacher
+from headstart.train.cached import cached_teachers
+from headstart.train.recipe import Recipe
+from headstart.train.task import student_side
+
+
+def load_pool(
+    recipe: Recipe, paths: Mapping[str, Path], task: Task, device: torch.device, *, autocast: torch.dtype | None
+) -> TeacherPool | None:
+    """Load the teachers that a recipe names.
+
+    Args:
+        recipe: What is trained.
+        paths: Run folders of the teachers that the recipe describes.
+        task: The student's.
+        device: Where it trains.
+        autocast: What the student is computed in; the teachers too, unless their options say otherwise.
+
+    Returns:
+        The pool; None where the recipe does not distil.
+
+    Raises:
+        TeacherError: A teacher, or its cached targets, cannot be read or do not fit.
+    """
+    distill = recipe.distill
+    if distill is None:
+        return None
+
+    def load(entry: TeacherEntry) -> Teacher:
+        place = paths.get(entry.spec, entry.spec)
+        return load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
+
+    teachers: list[TargetSource] = []
+    if distill.cache is not None:
+        at_hand = [entry for entry in distill.teachers if entry.spec in paths or Path(entry.spec).exists()]
+        live = {entry.spec: load(entry) for entry in at_hand}
+        teachers.extend(cached_teachers(distill.cache, distill.specs, live, recipe, task))
+    else:
+        sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
+        for entry in distill.teachers:
+            teacher = load(entry)
+            teacher.to(device)
+            _check_fit(teacher, sample, task.num_classes)
+            teachers.append(teacher)
+    return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
+
+
+def _check_fit(teacher: Teacher, sample: Any, classes: int) -> None:
+    """Fail before the first step, and not at the window's opening."""
+    logits = teacher.logits(sample)
+    if logits.shape[-1] != classes:
+        raise TeacherError(
+            f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
+            "both must be trained on the same classes"
+        )
