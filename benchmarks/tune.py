@@ -36,7 +36,7 @@ def recipe_of(settings: dict[str, Any], overrides: dict[str, Any]) -> Recipe:
 
 def run_trial(name: str, recipe: Recipe, out: Path) -> RunRecord:
     """Run a trial as soon as its teachers are there."""
-    paths = {teacher: out / teacher for teacher in (recipe.distill.teachers if recipe.distill else [])}
+    paths = {teacher: out / teacher for teacher in (recipe.distill.specs if recipe.distill else [])}
     while not all((path / "record.json").exists() for path in paths.values()):
         time.sleep(2)
     return train(recipe, out / name, teacher_paths=paths)

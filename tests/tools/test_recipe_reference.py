@@ -24,7 +24,8 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_every_key_is_there_with_a_meaning() -> None:
     lines = reference().splitlines()
-    for model in (section for recipe in (Recipe, *RECIPES.values()) for section in models(recipe)):
+    recipes: list[type[Recipe]] = [Recipe, *RECIPES.values()]
+    for model in (section for recipe in recipes for section in models(recipe)):
         for name, field in model.model_fields.items():
             if model in RECIPES.values():
                 continue  # their keys are the base's

@@ -111,7 +111,7 @@ def test_a_teacher_at_hand_that_does_not_fit_is_refused_before_anything_is_train
 def test_teachers_follow_from_the_recipe_and_not_from_what_an_arm_varies(tiny_data: Path) -> None:
     recipe = racing(tiny_data)
     taught = teacher_recipes(recipe, arms(recipe, plain={"distill": None}, wide={"model.width": 8, "train.lr": 3}))
-    assert taught["old"].model.width == 4 and taught["old"].train.lr == 0.1
+    assert taught["old"].model.model_dump()["width"] == 4 and taught["old"].train.lr == 0.1
     assert (taught["old"].train.steps, taught["old"].train.seed) == (16, 100)
     assert taught["old"].distill is None and taught["old"].race is None and taught["old"].teachers == {}
 
