@@ -27,7 +27,7 @@ def distill_kind(recipe: Recipe) -> str | None:
     if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
         work["options"] = options
     if recipe.distill.cache is not None:
-        work["cached"] = True
+        work["cache"] = recipe.distill.cache
     return f"{plain_kind(recipe)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 
