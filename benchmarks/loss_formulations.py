@@ -119,9 +119,16 @@ def linear_eager(work: Work) -> Tensor:
 
 
 def linear_liger(work: Work) -> Tensor:
-    """Liger's fused linear JSD, as forward KL. It computes the distillation loss in bf16."""
+    """Liger's fused linear JSD, as forward KL. It computes the distillation loss in bf16.
+
+    Not compiled, which it is by default: on the CPU it would be compiled again at every call.
+    """
     loss = importlib.import_module("liger_kernel.chunked_loss").LigerFusedLinearJSDLoss(
-        weight_hard_loss=1.0 - WEIGHT, weight_soft_loss=WEIGHT * TEMPERATURE**2, beta=0.0, temperature=TEMPERATURE
+        weight_hard_loss=1.0 - WEIGHT,
+        weight_soft_loss=WEIGHT * TEMPERATURE**2,
+        beta=0.0,
+        temperature=TEMPERATURE,
+        compiled=work.hidden.device.type != "cpu",
     )
     result: Tensor = loss(work.hidden, work.weight, work.teacher_hidden, work.teacher_weight, work.labels)
     return result

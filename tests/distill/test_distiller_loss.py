@@ -28,7 +28,7 @@ def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if request.param:
         monkeypatch.setattr(fused_loss, "_MANY", 0)
         monkeypatch.setattr(fused_loss, "_MANY_WITHOUT", 0)
-        monkeypatch.setattr(rows, "_CHUNK_CPU", 3 * CLASSES)
+        monkeypatch.setattr(rows, "_elements", lambda _: 3 * CLASSES)
     yield request.param
 
 

@@ -12,5 +12,5 @@ def always_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pass run however few the logits are; 7 classes then make chunks of 2 rows."""
     monkeypatch.setattr(loss, "_MANY", 0)
     monkeypatch.setattr(loss, "_MANY_WITHOUT", 0)
-    monkeypatch.setattr(rows, "_CHUNK_CPU", 15)
+    monkeypatch.setattr(rows, "_elements", lambda _: 15)
     monkeypatch.setattr(linear, "_CHUNK", 22)

@@ -193,7 +193,7 @@ class TestPrecision:
 
     def test_half_precision_with_a_scaled_loss(self, logits: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         """What GradScaler multiplies in the backward comes too late for a gradient already rounded to 0."""
-        monkeypatch.setattr(rows, "_CHUNK_CPU", 1000 * CLASSES)
+        monkeypatch.setattr(rows, "_elements", lambda _: 1000 * CLASSES)
         student, teacher = logits(3000, CLASSES).half().requires_grad_(), logits(3000, CLASSES).half()
         labels, objective = torch.randint(CLASSES, (3000,)), build_objective("kl", 2.0)
         wide = student.detach().double().requires_grad_()

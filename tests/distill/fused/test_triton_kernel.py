@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,17 +22,20 @@ Make = Callable[..., Tensor]
 LABELS = torch.tensor([3, -100, 0, 2, 1])
 KEEP = torch.tensor([True, True, True, False, True])
 
+# Whether Triton interprets is said before the first kernel is defined, and holds for the whole process.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process that test_in_the_interpreter starts")
+
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
-@pytest.fixture
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the kernel run on CPU tensors; Triton is told so before the kernel is defined."""
-    name = "headstart.distill.fused.triton_kernel"
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    yield
-    sys.modules.pop(name, None)
+@pytest.mark.skipif(INTERPRETED, reason="is there already")
+def test_in_the_interpreter(pytestconfig: pytest.Config) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "same or no_class", __file__]
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, cwd=pytestconfig.rootpath, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "13 passed" in done.stdout
 
 
 def _rows(classes: int, dtype: torch.dtype, logits: Make, *, teacher: bool, keep: Tensor | None) -> Rows:
@@ -52,7 +58,7 @@ def _rows(classes: int, dtype: torch.dtype, logits: Make, *, teacher: bool, keep
     ],
     ids=["one block", "a whole block", "two blocks", "the task loss alone"],
 )
-@pytest.mark.usefixtures("interpreter")
+@interpreted
 def test_is_the_same_as_plain_torch(
     classes: int,
     temperature: float,
@@ -81,7 +87,7 @@ def test_is_the_same_as_plain_torch(
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.usefixtures("interpreter")
+@interpreted
 def test_a_label_that_is_no_class_makes_the_loss_nan(logits: Make) -> None:
     given = replace(_rows(7, torch.float32, logits, teacher=False, keep=None), labels=torch.tensor([3, 7, -1, 0, 6]))
     values = torch.zeros(5, 5)
@@ -89,10 +95,12 @@ def test_a_label_that_is_no_class_makes_the_loss_nan(logits: Make) -> None:
     assert values[0].isnan().tolist() == [False, True, True, False, False]
 
 
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("distills", [True, False])
-def test_compiles_for_gpus(distills: bool, capability: int) -> None:
-    """Which needs none: the interpreter takes Python that the compiler does not."""
+def test_compiles_for_gpus(distills: bool, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which needs none; the interpreter takes Python that the compiler does not."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     triton = importlib.import_module("triton")
     source, target = (
         importlib.import_module(name) for name in ("triton.compiler.compiler", "triton.backends.compiler")

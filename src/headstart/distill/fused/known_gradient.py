@@ -11,16 +11,15 @@ from torch import Tensor
 from headstart.errors import HeadstartError
 
 Gradients = Sequence[Tensor | None]
+Computed = tuple[Sequence[Tensor], Gradients, Tensor | float | None]
 
 
-def with_known_gradient(
-    compute: Callable[[], tuple[Sequence[Tensor], Gradients, Tensor | None]], *inputs: Tensor | None
-) -> tuple[Tensor, ...]:
+def with_known_gradient(compute: Callable[[], Computed], *inputs: Tensor | None) -> tuple[Tensor, ...]:
     """What `compute` gives, connected to the graph of the inputs.
 
     Args:
         compute: Returns the outputs, of which only the first, a scalar, is differentiable; its gradient for each input
-            (None where that needs none); and, where these are too large by a factor, that scalar. It runs without
+            (None where that needs none); and, where these are too large by a factor, that factor. It runs without
             autograd, and `torch.compile` breaks its graph at it.
         inputs: None where there is nothing.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headstart.distill.fused.known_gradient import Gradients, with_known_gradient
+from headstart.distill.fused.known_gradient import Computed, Gradients, with_known_gradient
 from headstart.distill.fused.loss import check_labels, fused_terms
 from headstart.distill.fused.rows import chunks, fill
 from headstart.distill.fused.tally import Count, FusedLoss, Tally, tally
@@ -90,7 +90,7 @@ def fused_linear_loss(
     terms = fused_terms(objective, shares, len(teachers), label_smoothing)
     count = tally(labels, None, weight, num_items)
 
-    def compute() -> tuple[FusedLoss, Gradients, Tensor | None]:
+    def compute() -> Computed:
         return _in_chunks(student, teachers, labels, terms, count)
 
     return FusedLoss(*with_known_gradient(compute, *student))
@@ -125,7 +125,7 @@ class _Gradients:
 
 def _in_chunks(
     student: Projection, teachers: Sequence[Projection], labels: Tensor, terms: Terms, count: Tally
-) -> tuple[FusedLoss, Gradients, Tensor | None]:
+) -> Computed:
     gradients = _Gradients(student)
     here, others = _cast(student), [_cast(teacher) for teacher in teachers]
     dtype = here.hidden.dtype

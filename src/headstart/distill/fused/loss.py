@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headstart.distill.fused.known_gradient import Gradients, with_known_gradient
+from headstart.distill.fused.known_gradient import Computed, with_known_gradient
 from headstart.distill.fused.rows import fill, values_by_torch
 from headstart.distill.fused.tally import Count, FusedLoss, Tally, tally
 from headstart.distill.fused.terms import Rows, Terms
@@ -135,7 +135,7 @@ def _joint(rows: Rows, terms: Terms, count: Tally) -> FusedLoss:
 
 
 def _in_chunks(rows: Rows, terms: Terms, count: Tally) -> FusedLoss:
-    def compute() -> tuple[FusedLoss, Gradients, Tensor | None]:
+    def compute() -> Computed:
         logits = rows.student.detach()
         values = logits.new_zeros(5, len(logits), dtype=torch.promote_types(logits.dtype, torch.float32))
         gradient, excess = torch.empty_like(logits), count.excess(logits.dtype)

@@ -27,9 +27,9 @@ from headstart.distill.losses import widen
 from headstart.distill.objective import IGNORED
 from headstart.distill.pool import average_logits
 
-# Elements of a chunk. On the CPU its four buffers then fit the cache (benchmarks/loss.py); on a GPU a chunk has to keep
-# the device busy, and be small beside the logits all the same.
-_CHUNK_CPU, _CHUNK_GPU = 2**18, 2**21
+# Elements of a chunk. On the CPU its four buffers should fit the cache, and be worth dividing among the threads; on a
+# GPU a chunk has to keep the device busy, and be small beside the logits all the same.
+_CHUNK_CPU, _CHUNK_CPU_THREAD, _CHUNK_GPU = 2**18, 2**16, 2**21
 
 
 def values_by_torch(rows: Rows, terms: Terms) -> Tensor:
@@ -62,7 +62,7 @@ def fill(rows: Rows, terms: Terms, factors: Tensor, values: Tensor, gradient: Te
     if rows.keep is not None and rows.keep.device.type == "cpu" and bool(rows.keep.all()):
         rows = replace(rows, keep=None)  # elsewhere, looking would wait for the device
     classes = rows.student.shape[-1]
-    size = max(1, (_CHUNK_CPU if rows.student.device.type == "cpu" else _CHUNK_GPU) // classes)
+    size = max(1, _elements(rows.student.device) // classes)
     buffers = values.new_empty(4, min(size, len(rows.labels)), classes) if terms.closed_form else None
     if _skips(rows.labels):
         gradient.zero_()
@@ -86,6 +86,10 @@ def chunks(labels: Tensor, size: int) -> Iterator[slice | Tensor]:
         yield from torch.split((labels != IGNORED).nonzero().squeeze(-1), size)
     else:
         yield from (slice(begin, begin + size) for begin in range(0, len(labels), size))
+
+
+def _elements(device: torch.device) -> int:
+    return max(_CHUNK_CPU, _CHUNK_CPU_THREAD * torch.get_num_threads()) if device.type == "cpu" else _CHUNK_GPU
 
 
 def _skips(labels: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,14 +55,14 @@ class Tally:
     items: tuple[Count, Count]
     weight: float
 
-    def factors(self, dtype: torch.dtype, excess: Tensor | None) -> Tensor:
+    def factors(self, dtype: torch.dtype, excess: Tensor | float | None) -> Tensor:
         """What the gradients of each row's two losses are multiplied by, `[2, rows]`; with the excess in."""
         task, distill = self.items
         rows = (self.labelled * ((1.0 - self.weight) / task), self.distilled * (self.weight / distill))
         factors = torch.stack(rows).to(dtype)
         return factors if excess is None else factors * excess
 
-    def excess(self, dtype: torch.dtype) -> Tensor | None:
+    def excess(self, dtype: torch.dtype) -> Tensor | float | None:
         """A power of two near the number of rows, where a gradient in this dtype is better kept larger by it.
 
         In float16 the gradient of a mean over thousands of rows is mostly rounded to 0. GradScaler is there against
@@ -69,8 +70,8 @@ class Tally:
         """
         if dtype != torch.float16:
             return None
-        items = torch.as_tensor(self.items[0], dtype=torch.float32, device=self.labelled.device)
-        return items.log2().ceil().exp2()
+        items = self.items[0]
+        return items.log2().ceil().exp2() if isinstance(items, Tensor) else 2.0 ** math.ceil(math.log2(items))
 
     def result(self, values: Tensor) -> FusedLoss:
         """The losses and shares of all rows, from `Rows.values`."""
