@@ -41,6 +41,10 @@ def load(tmp_path: Path) -> Any:
         (BASE + "task: translation", "r.yaml:4: task: 'translation' is no task; there is image-classification, mlm"),
         (BASE + "task: mlm\nmodel: {width: 3}", "r.yaml:5: model.width: unknown key$"),
         (BASE + "task: mlm\nmodel: {sise: tiny}", r"r.yaml:5: model.sise: unknown key; did you mean 'size'\?"),
+        (
+            BASE.replace("{name: x}", "{name: x, streaming: true}") + "task: mlm",
+            "train.epochs: how long a stream is nobody knows .*; give train.steps",
+        ),
         # Wrong types and values.
         (BASE + "  lr: fast", r"r.yaml:4: train.lr: Input should be a valid number.*\(got 'fast'\)"),
         (BASE + "  lr: .inf", "r.yaml:4: train.lr: Input should be a finite number"),

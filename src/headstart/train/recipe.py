@@ -269,6 +269,12 @@ class MlmRecipe(Recipe):
         data = self.data.model_dump(include={"name", "subset", "tokenizer", "vocab_size", "length", "mask"})
         return {"model": self.model.model_dump(), "data": data}
 
+    @model_validator(mode="after")
+    def _streams_have_no_epochs(self) -> MlmRecipe:
+        if self.data.streaming and self.train.epochs is not None:
+            raise ValueError("train.epochs: how long a stream is nobody knows (data.streaming); give train.steps")
+        return self
+
 
 RECIPES: dict[str, type[Recipe]] = {"image-classification": ImageRecipe, "mlm": MlmRecipe}
 """The recipe of each task."""
