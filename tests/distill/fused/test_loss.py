@@ -132,6 +132,15 @@ def test_rows_not_kept_may_hold_anything(name: str, poison: float, logits: Make)
     assert torch.equal(*(torch.autograd.grad(of.loss, student)[0] for of in (result, expected)))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_student_that_diverged_is_not_hidden(name: str, logits: Make) -> None:
+    student, objective = logits(ROWS, CLASSES), build_objective(name, 2.0)
+    student[3, 1] = torch.nan
+    result = fused_loss(student.requires_grad_(), LABELS, [logits(ROWS, CLASSES)], objective=objective, weight=0.5)
+    assert result.task.isnan() and result.distill.isnan() and result.loss.isnan()
+    assert torch.autograd.grad(result.loss, student)[0].isnan().any(-1).nonzero().tolist() == [[3]]
+
+
 @pytest.mark.parametrize("many", [0, 10**9], ids=["one pass", "by torch"])
 def test_no_row_counts(many: int, logits: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A micro-batch without a masked token must not make the loss NaN."""
