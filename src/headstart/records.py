@@ -154,13 +154,15 @@ class ArmResult(Record):
 class Arm(Record):
     """A named variation of the raced training.
 
-    `budgets` are its own, some of the race's, where the others could not change the answer; None: all of the race's.
+    `budgets` and `seeds` are its own, some of the race's, where the others could not change the answer or are not worth
+    their time; None: all of the race's.
     """
 
     name: str
     description: str = ""
     overrides: dict[str, Any] = {}
     budgets: list[float] | None = None
+    seeds: list[int] | None = None
 
 
 class RaceRecord(Record):
@@ -187,6 +189,10 @@ class RaceRecord(Record):
     def budgets_of(self, arm: Arm) -> list[float]:
         """The budgets that an arm is raced at."""
         return self.budgets if arm.budgets is None else arm.budgets
+
+    def seeds_of(self, arm: Arm) -> list[int]:
+        """The seeds that an arm is raced with."""
+        return self.seeds if arm.seeds is None else arm.seeds
 
 
 R = TypeVar("R", bound="Record")

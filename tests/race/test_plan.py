@@ -39,6 +39,7 @@ from headstart.records import Arm, RunRecord
         ({"primary": "a"}, "'a' is both baseline and primary arm"),
         ({"arms": ["a", Arm(name="b", budgets=[2])]}, r"budgets \[2.0\] of arm 'b' must be some of the race's: \[1\]"),
         ({"arms": ["a", Arm(name="b", budgets=[])]}, r"budgets \[\] of arm 'b' must be some"),
+        ({"arms": ["a", Arm(name="b", seeds=[4])]}, r"seeds \[4\] of arm 'b' must be some of the race's: \[0\]"),
     ],
 )
 def test_bad_input(wrong: dict[str, Any], message: str) -> None:
@@ -55,6 +56,11 @@ def test_defaults() -> None:
 def test_an_arm_may_have_some_of_the_budgets_only() -> None:
     runs = plan_race(["a", Arm(name="b", budgets=[2])], [1, 2, 4], [0]).runs
     assert sorted(runs) == [("a", 1, 0), ("a", 2, 0), ("a", 4, 0), ("b", 2, 0)]
+
+
+def test_an_arm_may_have_some_of_the_seeds_only() -> None:
+    runs = plan_race(["a", Arm(name="b", seeds=[3])], [1, 2], [0, 3]).runs
+    assert sorted(runs) == [("a", 1, 0), ("a", 1, 3), ("a", 2, 0), ("a", 2, 3), ("b", 1, 3), ("b", 2, 3)]
 
 
 def test_order_pairs_the_arms_and_turns_them_around() -> None:

@@ -35,9 +35,9 @@ class Plan:
     @property
     def runs(self) -> list[Run]:
         """All runs, in the order in which they are to be run."""
-        own = {arm.name: arm.budgets for arm in self.arms}
+        own = {arm.name: (arm.budgets or self.budgets, arm.seeds or self.seeds) for arm in self.arms}
         runs = interleaved([arm.name for arm in self.arms], self.budgets, self.seeds)
-        return [run for run in runs if own[run.arm] is None or run.budget in (own[run.arm] or ())]
+        return [run for run in runs if run.budget in own[run.arm][0] and run.seed in own[run.arm][1]]
 
 
 def interleaved(arms: Sequence[str], budgets: Sequence[float], seeds: Sequence[int]) -> list[Run]:
@@ -73,7 +73,7 @@ def plan_race(
     """Check what a race was asked for.
 
     Args:
-        arms: Two arms or more, by name or as `records.Arm`; the budgets of an `Arm` are some of the race's.
+        arms: Two arms or more, by name or as `records.Arm`; the budgets and seeds of an `Arm` are some of the race's.
         budgets: Numbers above 0, all different.
         seeds: Whole numbers, all different.
         baseline: The arm to compare with; the first one unless given.
@@ -89,13 +89,14 @@ def plan_race(
     first = others[0] if primary is None else _known("primary", primary, names)
     if base == first:
         raise RaceError(f"race: {base!r} is both baseline and primary arm; name another arm as one of them")
-    lengths = _budgets(budgets)
+    plan = Plan(checked, _budgets(budgets), _seeds(seeds), base, first)
     for arm in checked:
-        if arm.budgets is not None and not (arm.budgets and set(arm.budgets) <= set(lengths)):
-            raise RaceError(
-                f"race: the budgets {arm.budgets} of arm {arm.name!r} must be some of the race's: {list(lengths)}"
-            )
-    return Plan(checked, lengths, _seeds(seeds), base, first)
+        for what, own, all_of_them in (("budgets", arm.budgets, plan.budgets), ("seeds", arm.seeds, plan.seeds)):
+            if own is not None and not (own and set(own) <= set(all_of_them)):
+                raise RaceError(
+                    f"race: the {what} {own} of arm {arm.name!r} must be some of the race's: {list(all_of_them)}"
+                )
+    return plan
 
 
 def _arms(arms: Iterable[str | Arm]) -> tuple[Arm, ...]:

@@ -47,7 +47,7 @@ def judgement(record: RaceRecord) -> str:
 
 def caveats(record: RaceRecord) -> list[str]:
     """What limits the verdict: runs that failed and runs still to come, a sentence each."""
-    planned = sum(len(record.budgets_of(arm)) for arm in record.arms) * len(record.seeds)
+    planned = sum(len(record.budgets_of(arm)) * len(record.seeds_of(arm)) for arm in record.arms)
     failed = len(record.failures)
     missing = planned - failed - len(record.runs)
     sentences = []

@@ -48,7 +48,8 @@ def race_recipe(
     arms = {name: arm_recipe(recipe, name) for name in settings.arms}
     taught = teacher_recipes(recipe, arms.values())
     if not (folder / "race.json").exists():
-        _rehearse([run_recipe(arm, min(settings.budgets), settings.seeds[0]) for arm in arms.values()], taught)
+        firsts = {run.arm: run for run in reversed(planned_runs(recipe))}.values()
+        _rehearse([run_recipe(arms[run.arm], run.budget, run.seed) for run in firsts], taught)
     paths = train_teachers(taught, folder / "teachers", watcher=watcher)
 
     def measure() -> Calibration:
@@ -112,7 +113,7 @@ def budget_unit(recipe: Recipe) -> str:
 
 def _arms(settings: Race) -> list[Arm]:
     return [
-        Arm(name=name, description=arm.description, overrides=arm.set, budgets=arm.budgets)
+        Arm(name=name, description=arm.description, overrides=arm.set, budgets=arm.budgets, seeds=arm.seeds)
         for name, arm in settings.arms.items()
     ]
 

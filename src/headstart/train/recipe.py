@@ -145,6 +145,8 @@ class RaceArm(Config):
     """Overrides by dotted key, for example `distill.stop: 0.25`, or `distill: null`."""
     budgets: list[float] | None = None
     """Its own budgets, some of the race's, where the others could not change the answer; null: all."""
+    seeds: list[Seed] | None = None
+    """Its own seeds, some of the race's, where more would not be worth their time; null: all."""
 
 
 class Race(Config):
@@ -153,7 +155,7 @@ class Race(Config):
     budgets: list[float] = Field(min_length=1)
     """Lengths of training, in the unit the recipe uses (`train.epochs` or `train.steps`)."""
     seeds: list[Seed] = Field(min_length=1)
-    """Each arm runs at each budget with each of these seeds."""
+    """Each arm runs at each budget with each of these seeds, unless it names its own."""
     arms: dict[str, RaceArm] = Field(min_length=2)
     """Variations by name."""
     baseline: str = "baseline"

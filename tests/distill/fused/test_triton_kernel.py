@@ -29,6 +29,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in the process th
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="is there already")
 def test_in_the_interpreter(pytestconfig: pytest.Config) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "same or no_class", __file__]
@@ -95,6 +96,7 @@ def test_a_label_that_is_no_class_makes_the_loss_nan(logits: Make) -> None:
     assert values[0].isnan().tolist() == [False, True, True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("distills", [True, False])
