@@ -45,7 +45,11 @@ def figures_of(race: RaceRecord) -> dict[str, Figure]:
 def _result_figures(race: RaceRecord, result: ArmResult) -> dict[str, Figure]:
     seeds = len(race.seeds)
     figures: dict[str, Figure] = {}
-    for name, estimate in (("speedup_at_baseline_best", result.speedup), ("gain_at_equal_cost", result.gain)):
+    for name, estimate in (
+        ("speedup_at_baseline_best", result.speedup),
+        ("speedup_over_overlap", result.overlap_speedup),
+        ("gain_at_equal_cost", result.gain),
+    ):
         if estimate is not None:
             figures[name] = Figure(value=estimate.value, low=estimate.low, high=estimate.high, n=seeds)
     for name, value in (
@@ -53,6 +57,7 @@ def _result_figures(race: RaceRecord, result: ArmResult) -> dict[str, Figure]:
         ("reference_budget", result.reference_budget),
         ("loaded_speedup", result.loaded_speedup),
         ("break_even_runs", result.break_even),
+        ("more_seeds", result.more_seeds),
     ):
         if value is not None:
             figures[name] = Figure(value=value)

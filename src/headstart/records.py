@@ -33,7 +33,11 @@ class Record(BaseModel):
 
 
 class TeacherCost(Record):
-    """What it cost to make a teacher, so that a race can count it in (`None`: not known)."""
+    """What it cost to make a teacher, so that a race can count it in (`None`: not known).
+
+    `seconds`, `flops` and `steps` are those of its training. Where its targets came from a cache, `cache_seconds` and
+    `cache_flops` are what making all of that took; None where it ran itself, too.
+    """
 
     name: str
     quality: Finite | None = None
@@ -41,6 +45,8 @@ class TeacherCost(Record):
     seconds: Amount | None = None
     flops: Amount | None = None
     steps: dict[str, int] = Field(default={}, description="Steps of its own training by kind, as in RunRecord.steps.")
+    cache_seconds: Amount | None = None
+    cache_flops: Amount | None = None
 
 
 class RunRecord(Record):
@@ -70,6 +76,7 @@ class RunRecord(Record):
     flops: Amount | None = None
     teacher_flops: Amount | None = None
     teacher_seconds: Amount | None = None
+    energy_joules: Amount | None = Field(default=None, description="Energy of training, where the machine tells.")
     memory_bytes: int | None = None
     teachers: list[TeacherCost] = []
     losses: dict[str, Finite] = {}
@@ -130,7 +137,10 @@ class ArmResult(Record):
         reference_budget: b_ref, the smallest baseline budget as good as the best within one pooled standard error.
         baseline_cost: Cost of the baseline at b_ref, in the clock's unit (seconds or FLOPs).
         arm_cost: Cost of the arm when it reaches q*.
+        overlap_speedup: Geometric mean of the speed-ups to all qualities that both curves reach.
         gain: Quality gained over the baseline at equal cost `baseline_cost` (sign: positive is better).
+        more_seeds: Where the verdict is not resolved: about how many more seeds would resolve it, if quality and noise
+            stay as measured. None where it is resolved, or where there is no such number up to 1000.
         teacher_cost: Cost of training the arm's teachers, where known.
         loaded_speedup: The speed-up with the teachers' training counted in once.
         break_even: Number of trainings after which the teachers' training has paid for itself.
@@ -145,7 +155,9 @@ class ArmResult(Record):
     baseline_cost: Amount | None = None
     arm_cost: Amount | None = None
     speedup: Estimate | None = None
+    overlap_speedup: Estimate | None = None
     gain: Estimate | None = None
+    more_seeds: int | None = None
     teacher_cost: Amount | None = None
     loaded_speedup: Amount | None = None
     break_even: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headstart.race.costs import run_cost, teacher_cost
+from headstart.race.costs import CLOCKS, run_cost, teacher_cost
 from headstart.records import Calibration, RunRecord, StepTime, TeacherCost
 
 CALIBRATION = Calibration(kinds={"plain": StepTime(seconds=0.1), "distilling": StepTime(seconds=0.3)})
@@ -45,3 +45,17 @@ def test_teacher_cost_is_unknown_when_one_is() -> None:
     assert teacher_cost([_run(teachers=[known]), _run()], "seconds", None) is None
     assert teacher_cost([_run(teachers=[known])], "calibrated", CALIBRATION) is None
     assert teacher_cost([], "seconds", None) is None
+
+
+def test_making_a_cache_is_part_of_the_cost() -> None:
+    """On every clock; in seconds it was timed, on the calibrated clock too."""
+    cached = TeacherCost(name="old", seconds=10, flops=1e9, steps={"plain": 100}, cache_seconds=3, cache_flops=2e8)
+    found = [teacher_cost([_run(teachers=[cached])], clock, CALIBRATION) for clock in CLOCKS]
+    assert found == pytest.approx([10.0 + 3.0, 10.0 + 3.0, 1.2e9])
+
+
+def test_a_cache_does_not_make_up_for_a_training_that_is_not_known() -> None:
+    unknown = TeacherCost(name="old", cache_seconds=3)
+    uncounted = TeacherCost(name="old", flops=1e9, cache_seconds=3)
+    assert teacher_cost([_run(teachers=[unknown])], "seconds", None) is None
+    assert teacher_cost([_run(teachers=[uncounted])], "flops", None) is None

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from headstart.race import speedup_against_quality, tradeoff_curves
+from headstart.race import speedup_against_quality, speedup_at_quality, tradeoff_curves
 
 from .conftest import MakeRace
 
@@ -54,3 +54,24 @@ def test_nothing_where_the_curves_share_no_quality(make_race: MakeRace) -> None:
     race = make_race({"plain": lambda b, s: b, "apart": lambda b, s: b + 100})
     assert len(speedup_against_quality(race, "apart", "seconds").quality) == 0
     assert len(speedup_against_quality(race, "apart", "calibrated").speedup) == 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_speedup_at_quality(make_race: MakeRace, sign: int) -> None:
+    race = make_race(
+        {
+            "plain": lambda b, s: sign * (math.log(b) + 0.01 * s),
+            "fast": lambda b, s: sign * (math.log(3 * b) - 0.01 * s),
+        },
+        seeds=[0, 1, 2],
+        pace={"fast": 1.5},
+        run={"higher_is_better": sign > 0},
+    )
+    estimate = speedup_at_quality(race, "fast", "seconds", sign * 1.5)
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.value == pytest.approx(2.0, rel=0.03)
+    assert 1.9 < estimate.low < estimate.value < estimate.high < 2.1
+    assert speedup_at_quality(race, "fast", "seconds", sign * 9.0) is None, "out of reach"
+    assert speedup_at_quality(race, "fast", "flops", sign * 1.5) is None, "a clock that does not know the runs"

@@ -10,7 +10,7 @@ import pytest
 
 from headstart.errors import RaceError
 from headstart.race import judge
-from headstart.race.cells import pooled_noise
+from headstart.race.noise import pooled_noise
 from headstart.records import ArmResult, Calibration, Clock, Estimate, RaceRecord, RunRecord, StepTime, TeacherCost
 
 from .conftest import MakeRace, Quality
@@ -77,7 +77,7 @@ def test_equal_arms_are_not_resolved_to_the_last_bit(make_race: MakeRace) -> Non
 def test_at_least(make_race: MakeRace) -> None:
     result = _only(make_race({"plain": _log(1), "strong": _log(1, above=5)}, seeds=[0, 1]))
     assert (result.status, result.verdict) == ("at least", "faster")
-    assert result.speedup == Estimate(value=8.0, low=8.0, high=None), "open above: no redraw has an upper bound"
+    assert result.speedup == Estimate(value=8.0, low=8.0, high=None), "open above: it has no upper bound"
     assert result.arm_cost == 1.0
 
 
@@ -206,3 +206,28 @@ def test_the_same_race_gives_the_same_interval(make_race: MakeRace) -> None:
     assert speedup.low is not None
     assert speedup.high is not None
     assert 1 < speedup.low < speedup.value < speedup.high
+
+
+def test_overlap_speedup_beside_the_one_at_the_best(make_race: MakeRace) -> None:
+    race = make_race({"plain": _log(1, spread=0.01), "fast": _log(3, spread=0.01)}, seeds=[0, 1, 2], pace={"fast": 1.5})
+    overlap = _only(race).overlap_speedup
+    assert overlap is not None
+    assert overlap.low is not None
+    assert overlap.high is not None
+    assert overlap.value == pytest.approx(2.0)
+    assert 1.9 < overlap.low < 2.0 < overlap.high < 2.1
+    one_seed = _only(make_race({"plain": _log(1), "fast": _log(3)})).overlap_speedup
+    assert _value(one_seed) == pytest.approx(3.0)
+    assert one_seed is not None
+    assert (one_seed.low, one_seed.high) == (None, None)
+    assert _only(make_race({"plain": _log(1), "strong": _log(1, above=9)})).overlap_speedup is None
+
+
+def test_more_seeds_where_the_verdict_is_open(make_race: MakeRace) -> None:
+    race = make_race({"plain": _log(1, spread=0.3), "fast": _log(1.2, spread=0.3)}, seeds=[0, 1, 2])
+    result = _only(race)
+    assert result.verdict == "not resolved"
+    assert result.more_seeds is not None
+    assert result.more_seeds > 0
+    far = _only(make_race({"plain": _log(1, spread=0.1), "fast": _log(4, spread=0.1)}, seeds=[0, 1, 2]))
+    assert (far.verdict, far.more_seeds) == ("faster", None)

@@ -11,15 +11,25 @@ from types import ModuleType
 from typing import Any
 
 from headstart.race.command import command_function
+from headstart.race.definition import Definition
 from headstart.race.listener import Listener, Silent, time_left
 from headstart.race.naming import run_folder, run_name
+from headstart.race.once import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
-from headstart.race.runner import RaceFunction, race
-from headstart.race.tradeoff import SpeedupCurve, TradeoffCurve, speedup_against_quality, tradeoff_curves
+from headstart.race.runner import race
+from headstart.race.table import race_table, read_race
+from headstart.race.tradeoff import (
+    SpeedupCurve,
+    TradeoffCurve,
+    speedup_against_quality,
+    speedup_at_quality,
+    tradeoff_curves,
+)
 from headstart.race.verdict import judge
 from headstart.records import RaceRecord
 
 __all__ = [
+    "Definition",
     "Listener",
     "RaceFunction",
     "Run",
@@ -27,13 +37,18 @@ __all__ = [
     "SpeedupCurve",
     "TradeoffCurve",
     "command_function",
+    "finished_run",
     "interleaved",
     "judge",
     "plan_race",
     "race",
+    "race_table",
+    "read_race",
     "run_folder",
     "run_name",
+    "run_once",
     "speedup_against_quality",
+    "speedup_at_quality",
     "time_left",
     "tradeoff_curves",
 ]

@@ -1,4 +1,4 @@
-"""The runs of an arm gathered into cells, one a budget, and the noise that all cells of a race share."""
+"""The runs of an arm gathered into cells, one a budget."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cells:
-    """One arm on one clock, as k cells, sorted by budget; all arrays are float64 of shape (k,).
+    """One arm on one clock, as k cells; all arrays are float64 of shape (k,).
+
+    `quality` may have leading axes: races of the same plan, judged at once by a simulation.
 
     Attributes:
         budget: The budgets that have at least one run.
         cost: Mean cost of the cell's runs, in the clock's unit.
-        quality: Mean quality, its sign turned where lower is better: here more is always better.
+        quality: Mean quality, shape (..., k), its sign turned where lower is better: here more is always better.
         deviation: Standard deviation of the quality (n - 1 in the denominator); NaN for a single run.
         count: Number of runs, n.
     """
@@ -36,19 +38,6 @@ class Cells:
     quality: FloatArray
     deviation: FloatArray
     count: FloatArray
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The spread of quality between seeds, pooled over cells.
-
-    Attributes:
-        deviation: Pooled standard deviation of one run; 0 where no cell has two runs.
-        freedom: Degrees of freedom, the sum over cells of n - 1; 0 means that the noise is not known.
-    """
-
-    deviation: float
-    freedom: int
 
 
 def orientation(runs: Sequence[RunRecord]) -> int:
@@ -65,8 +54,8 @@ def orientation(runs: Sequence[RunRecord]) -> int:
 
 
 def gather(runs: Sequence[RunRecord], clock: Clock, calibration: Calibration | None, sign: int) -> Cells | None:
-    """The cells of one arm's runs; None where there are no runs, or the clock does not know the cost of one."""
-    groups = _by_budget(runs)
+    """The cells of one arm's runs, sorted by budget; None without runs, or where the clock does not know one's cost."""
+    groups = by_budget(runs)
     costs = [[run_cost(run, clock, calibration) for run in group] for group in groups]
     known = [[cost for cost in cell if cost is not None] for cell in costs]
     if not groups or costs != known:
@@ -81,24 +70,19 @@ def gather(runs: Sequence[RunRecord], clock: Clock, calibration: Calibration | N
     )
 
 
-def pooled_noise(runs: Sequence[RunRecord]) -> Noise:
-    """The noise of a race's runs, pooled over all arm x budget cells.
-
-    Example:
-        >>> runs = [RunRecord(quality=quality, seconds=1, budget=1) for quality in (0.8, 0.9, 1.0)]
-        >>> noise = pooled_noise(runs)
-        >>> round(noise.deviation, 9), noise.freedom
-        (0.1, 2)
-    """
-    squares, freedom = 0.0, 0
-    for arm in sorted({run.arm for run in runs}):
-        for group in _by_budget([run for run in runs if run.arm == arm]):
-            middle = mean(run.quality for run in group)
-            squares += sum((run.quality - middle) ** 2 for run in group)
-            freedom += len(group) - 1
-    return Noise(deviation=(squares / freedom) ** 0.5 if freedom else 0.0, freedom=freedom)
+def by_cost(cells: Cells) -> Cells:
+    """The same cells in the order of rising cost, in which a curve is read."""
+    order = np.argsort(cells.cost, kind="stable")
+    return Cells(
+        budget=cells.budget[order],
+        cost=cells.cost[order],
+        quality=cells.quality[..., order],
+        deviation=cells.deviation[order],
+        count=cells.count[order],
+    )
 
 
-def _by_budget(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+def by_budget(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """The runs of each budget, from the smallest on, each by seed."""
     ordered = sorted(runs, key=lambda run: (run.budget, run.seed))
     return [list(group) for _, group in groupby(ordered, key=lambda run: run.budget)]

@@ -41,19 +41,31 @@ def available(runs: Iterable[RunRecord], clock: Clock, calibration: Calibration 
 
 
 def teacher_cost(runs: Sequence[RunRecord], clock: Clock, calibration: Calibration | None) -> float | None:
-    """What it cost to train an arm's teachers: the sum over the teachers of a run, averaged over the runs.
+    """What it cost to make an arm's teachers: the sum over the teachers of a run, averaged over the runs.
+
+    That is their training, and where their targets were read from a cache the whole of making that. A cache is timed
+    while it is made, and so are its calibrated seconds.
 
     Returns:
         Seconds or FLOPs; None where a run names no teachers, or the clock does not know the cost of one of them.
     """
     sums: list[float] = []
     for run in runs:
-        costs = [_on(clock, teacher, calibration) for teacher in run.teachers]
+        costs = [_made(clock, teacher, calibration) for teacher in run.teachers]
         known = [cost for cost in costs if cost is not None]
         if not costs or len(known) < len(costs):
             return None
         sums.append(sum(known))
     return fmean(sums) if sums else None
+
+
+def _made(clock: Clock, teacher: TeacherCost, calibration: Calibration | None) -> float | None:
+    """Of a teacher, and of the cache of its targets if it was not there itself."""
+    training = _on(clock, teacher, calibration)
+    if training is None or teacher.cache_seconds is None:
+        return training
+    cache = teacher.cache_flops if clock == "flops" else teacher.cache_seconds
+    return None if cache is None else training + cache
 
 
 def _on(clock: Clock, what: RunRecord | TeacherCost, calibration: Calibration | None) -> float | None:

@@ -1,7 +1,7 @@
 """A tradeoff curve: made monotone, and read in both directions between the measured points, never beyond them.
 
 Every function takes quality with its sign turned so that more is better, cost rising along the last axis, and any
-number of leading axes for curves that share the costs (the redrawn curves behind an interval).
+number of leading axes for curves that share the costs (those of simulated races, or moved to find a margin).
 """
 
 from __future__ import annotations

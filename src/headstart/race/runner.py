@@ -11,18 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
 
 from headstart.errors import HeadstartError, RaceError
-from headstart.race.accept import accept, check_same_metric
-from headstart.race.definition import Definition, check_definition, keep_definition
+from headstart.race.definition import Definition, check_definition
 from headstart.race.listener import Listener, Silent
-from headstart.race.naming import record_path, run_folder, run_name
+from headstart.race.naming import run_folder
+from headstart.race.once import RaceFunction, finished_run, run_once
 from headstart.race.plan import Plan, Run, plan_race
 from headstart.race.verdict import judge
 from headstart.records import Arm, Calibration, Failure, RaceRecord, RunRecord, read_record, write_record
-
-RaceFunction: TypeAlias = Callable[[str, float, int], RunRecord | Mapping[str, object]]
 
 
 def race(
@@ -150,19 +147,10 @@ def _open(folder: Path, plan: Plan, made_of: Mapping[str, Definition]) -> _Book:
                     f"race folder {folder}: the {role} was {was!r} when its runs were made, and is now {now!r}; it is "
                     "named before the race, so that no result chooses it. Name the same one, or give a new folder."
                 )
-    finished = {run: record for run in plan.runs if (record := _finished(folder, run)) is not None}
+    finished = {run: record for run in plan.runs if (record := finished_run(folder, run)) is not None}
     for run in finished:
         check_definition(folder, run, made_of[run.arm])
     return _Book(folder, plan, made_of, finished, previous)
-
-
-def _finished(folder: Path, run: Run) -> RunRecord | None:
-    path = record_path(folder, *run)
-    if not path.exists():
-        return None
-    record = read_record(RunRecord, path)
-    # What a training left there itself, without the race's stamp, has not been accepted yet.
-    return record if (record.arm, record.budget, record.seed) == run else None
 
 
 def _go(
@@ -224,14 +212,9 @@ def _attempt(function: RaceFunction, book: _Book, run: Run) -> RunRecord | Failu
     """Run once; whatever goes wrong in it is this run's failure alone."""
     details = run_folder(book.folder, *run) / "traceback.txt"
     try:
-        keep_definition(book.folder, run, book.made_of[run.arm])
         details.unlink(missing_ok=True)
-        record = accept(function(*run), "what the function returned")
-        check_same_metric(record, next(iter(book.finished.values()), None))
-        stamp = {**run._asdict(), "budget": float(run.budget), "folder": f"runs/{run_name(*run)}"}
-        record = record.model_copy(update=stamp)
-        write_record(record, record_path(book.folder, *run))
-        return record
+        like = next(iter(book.finished.values()), None)
+        return run_once(function, book.folder, run, book.made_of[run.arm], like=like)
     except HeadstartError as error:
         message = str(error)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The speed-up at the baseline's best, and the gain at equal cost, of given mean qualities."""
+"""The speed-up at the baseline's best, and the gain at equal cost, as measured."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from headstart.race.curve import cost_to_reach, monotone, quality_at
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the baseline, in d versions at once (1 as measured, or d redrawn); all arrays of shape (d,).
+    """An arm against the baseline; all arrays have the leading axes of the cells' qualities, none for one race.
 
     Attributes:
         reference: Index of b_ref among the baseline's budgets.
         target: q*, with the sign turned so that more is better.
+        curve: The arm's mean qualities made monotone, shape (..., m), in the order of rising cost.
         baseline_cost: The baseline's cost at b_ref.
         arm_cost: The arm's cost when it reaches q*; its smallest cost where it starts above; NaN where it never does.
         at_least: Whether the arm is above q* at its smallest cost already.
@@ -29,6 +30,7 @@ class Comparison:
 
     reference: NDArray[np.intp]
     target: FloatArray
+    curve: FloatArray
     baseline_cost: FloatArray
     arm_cost: FloatArray
     at_least: NDArray[np.bool_]
@@ -37,9 +39,7 @@ class Comparison:
     gain: FloatArray
 
 
-def compare(
-    baseline: Cells, arm: Cells, baseline_quality: FloatArray, arm_quality: FloatArray, deviation: FloatArray
-) -> Comparison:
+def compare(baseline: Cells, arm: Cells, deviation: FloatArray) -> Comparison:
     """Compare an arm with the baseline.
 
     b_ref is the smallest baseline budget whose mean quality is within one pooled standard error (of the mean of the
@@ -47,31 +47,37 @@ def compare(
     cost to q* is read from its mean curve, made monotone, linear in log cost.
 
     Args:
-        baseline: The baseline's cells: their costs and counts are used, the qualities come in extra.
-        arm: The arm's cells, likewise.
-        baseline_quality: Mean qualities of the baseline's cells, shape (d, k).
-        arm_quality: Mean qualities of the arm's cells, shape (d, m).
-        deviation: Pooled standard deviation of one run, shape (d,).
+        baseline: The baseline's cells, sorted by budget.
+        arm: The arm's cells, sorted by cost.
+        deviation: Pooled standard deviation of one run, shape (...).
     """
-    best = baseline_quality.argmax(axis=-1)
-    within = baseline_quality.max(axis=-1) - deviation / np.sqrt(baseline.count[best])
-    reference = (baseline_quality >= within[:, None]).argmax(axis=-1)
-    target = np.take_along_axis(baseline_quality, reference[:, None], axis=-1)[:, 0]
-    baseline_cost = baseline.cost[reference]
+    best = baseline.quality.argmax(axis=-1)
+    within = baseline.quality.max(axis=-1) - deviation / np.sqrt(baseline.count[best])
+    return compare_at(baseline, arm, (baseline.quality >= within[..., None]).argmax(axis=-1))
 
-    order = np.argsort(arm.cost, kind="stable")
-    cost = arm.cost[order]
-    curve = monotone(arm_quality[:, order], arm.count[order])
-    arm_cost = cost_to_reach(cost, curve, target)
-    never, at_least = np.isnan(arm_cost), curve[:, 0] > target
-    speedup = baseline_cost / np.where(never, cost[-1], arm_cost)
+
+def compare_at(baseline: Cells, arm: Cells, reference: NDArray[np.intp]) -> Comparison:
+    """Compare an arm with what the baseline reaches at a given one of its budgets; see `compare`.
+
+    Args:
+        baseline: The baseline's cells.
+        arm: The arm's cells, sorted by cost.
+        reference: Index of the baseline's budget, shape (...).
+    """
+    target = np.take_along_axis(baseline.quality, reference[..., None], axis=-1)[..., 0]
+    baseline_cost = baseline.cost[reference]
+    curve = monotone(arm.quality, arm.count)
+    arm_cost = cost_to_reach(arm.cost, curve, target)
+    never, at_least = np.isnan(arm_cost), curve[..., 0] > target
+    speedup = baseline_cost / np.where(never, arm.cost[-1], arm_cost)
     return Comparison(
         reference=reference,
         target=target,
+        curve=curve,
         baseline_cost=baseline_cost,
         arm_cost=arm_cost,
         at_least=at_least,
         low=np.where(never, 0.0, speedup),
         high=np.where(at_least, np.inf, np.where(never, np.nextafter(speedup, 0.0), speedup)),
-        gain=quality_at(cost, curve, baseline_cost) - target,
+        gain=quality_at(arm.cost, curve, baseline_cost) - target,
     )

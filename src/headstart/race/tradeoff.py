@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.race.cells import Cells, FloatArray, gather, orientation
+from headstart.race.cells import Cells, FloatArray, by_cost, gather, orientation
 from headstart.race.curve import cost_to_reach, monotone
-from headstart.records import Clock, RaceRecord
+from headstart.race.noise import pooled_noise
+from headstart.race.overlap import speedup_at
+from headstart.records import Clock, Estimate, RaceRecord
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,41 @@ def speedup_against_quality(record: RaceRecord, arm: str, clock: Clock, points: 
     return SpeedupCurve(arm, sign * quality, speedup)
 
 
+def speedup_at_quality(record: RaceRecord, arm: str, clock: Clock, quality: float) -> Estimate | None:
+    """The speed-up of an arm over the baseline to a given quality, with its 95 % interval.
+
+    Args:
+        record: The race.
+        arm: The arm's name.
+        clock: `calibrated`, `seconds` or `flops`.
+        quality: In the metric's own unit.
+
+    Returns:
+        None where the clock does not know the runs, or one of the two curves does not cross the quality inside its
+        measured budgets: nothing is extrapolated. The interval's lower end is 0 where the arm may never reach it; an
+        end that is None is one that the race says nothing about.
+
+    Raises:
+        RaceError: The runs do not measure the same metric.
+    """
+    sign = orientation(record.runs)
+    theirs, mine = (
+        gather([run for run in record.runs if run.arm == name], clock, record.calibration, sign)
+        for name in (record.baseline, arm)
+    )
+    if theirs is None or mine is None:
+        return None
+    return speedup_at(by_cost(theirs), by_cost(mine), pooled_noise(record.runs), sign * quality)
+
+
 def _curve(name: str, cells: Cells, sign: int) -> TradeoffCurve:
-    order = np.argsort(cells.cost, kind="stable")
-    quality, count = cells.quality[order], cells.count[order]
+    cells = by_cost(cells)
     return TradeoffCurve(
         arm=name,
-        budget=cells.budget[order],
-        cost=cells.cost[order],
-        quality=sign * quality,
-        deviation=cells.deviation[order],
-        count=count,
-        monotone=sign * monotone(quality, count),
+        budget=cells.budget,
+        cost=cells.cost,
+        quality=sign * cells.quality,
+        deviation=cells.deviation,
+        count=cells.count,
+        monotone=sign * monotone(cells.quality, cells.count),
     )

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart.race.cells import Cells, Noise, gather, orientation, pooled_noise
+from headstart.race.cells import Cells, FloatArray, by_cost, gather, orientation
 from headstart.race.costs import CLOCKS, available, teacher_cost
-from headstart.race.interval import ends, redraw
+from headstart.race.forecast import more_seeds
+from headstart.race.interval import gain_margin, speedup_ends
+from headstart.race.noise import Noise, pooled_noise
+from headstart.race.overlap import overlap_margin, overlap_speedup
 from headstart.race.speedup import Comparison, compare
 from headstart.records import ArmResult, Clock, Estimate, RaceRecord, RunRecord, Status, Verdict
 
@@ -24,14 +27,14 @@ def judge(record: RaceRecord) -> RaceRecord:
       of `at least`, one never there is `not reached`.
     - The gain at equal cost is the arm's quality at that cost of the baseline, less `q*`. Past the arm's largest cost
       it is the quality that it had there; before its smallest cost there is no gain to tell.
-    - The interval has the 2.5 and 97.5 percentiles of 4000 redraws of all cell means, everything recomputed, with the
-      noise between seeds pooled over all arm x budget cells. The same race gives the same interval.
-    - A redraw in which the arm never reaches `q*` counts as 0 at the lower end, so `low == 0` says that the lower end
-      rests on such redraws. At the upper end it counts as if the arm reached `q*` right after its largest cost.
-    - A redraw in which the arm starts above `q*` has no upper bound. Where the upper end rests on those, `high` is None
-      beside a `low`.
+    - The overlap speed-up is the geometric mean of the speed-ups to all qualities that both curves reach.
+    - The intervals come from the noise between seeds, pooled over all arm x budget cells (`noise.Noise`,
+      `interval.speedup_ends`), with `b_ref` as given. The lower end of a speed-up is 0 where the arm may never reach
+      `q*`. Where it surely does not, the upper end is as if it did right after its largest cost. Where it may start
+      above `q*` there is no upper bound: `high` is None beside a `low`.
     - One seed: no interval (both None).
-    - The verdict is `faster` where the interval lies above 1, `slower` where it lies below, else `not resolved`.
+    - The verdict is `faster` where the interval lies above 1, `slower` where it lies below, else `not resolved`. Of
+      arms that are no different from the baseline at most about 5 in 100 are called one or the other.
     - Failed runs are left out: their cell counts fewer runs, and a cell without any is dropped.
 
     Args:
@@ -83,47 +86,67 @@ def _on_clock(
     arm = gather(arm_runs, clock, record.calibration, sign)
     if baseline is None or arm is None:
         return None
-    point = compare(baseline, arm, baseline.quality[None], arm.quality[None], np.array([noise.deviation]))
-    drawn = redraw(baseline, arm, noise)
     teachers = teacher_cost(arm_runs, clock, record.calibration)
-    return _result(arm_runs[0].arm, clock, baseline, point, drawn, teachers, sign)
+    return _result(arm_runs[0].arm, clock, baseline, by_cost(arm), noise, teachers, sign)
 
 
 def _result(
     name: str,
     clock: Clock,
     baseline: Cells,
-    point: Comparison,
-    drawn: Comparison | None,
+    arm: Cells,
+    noise: Noise,
     teachers: float | None,
     sign: int,
 ) -> ArmResult:
-    baseline_cost, arm_cost = float(point.baseline_cost[0]), _finite(point.arm_cost[0])
-    low, high = ends(drawn.low, drawn.high) if drawn is not None else (None, None)
-    gain_ends = ends(drawn.gain, drawn.gain) if drawn is not None else (None, None)
-    gain = _finite(point.gain[0])
+    point = compare(baseline, arm, noise.deviation)
+    baseline_cost, arm_cost = float(point.baseline_cost), _finite(point.arm_cost)
+    low, high, margin = None, None, None
+    if noise.freedom:
+        low, high = (_finite(end) for end in speedup_ends(baseline, arm, noise, point))
+        margin = float(gain_margin(baseline, arm, noise, point))
+    verdict = _verdict(low, high)
     loaded, break_even = _with_teachers(baseline_cost, arm_cost, teachers)
     return ArmResult(
         arm=name,
         clock=clock,
         status=_status(point),
-        verdict=_verdict(low, high),
-        target_quality=sign * float(point.target[0]),
-        reference_budget=float(baseline.budget[point.reference[0]]),
+        verdict=verdict,
+        target_quality=sign * float(point.target),
+        reference_budget=float(baseline.budget[point.reference]),
         baseline_cost=baseline_cost,
         arm_cost=arm_cost,
-        speedup=None if arm_cost is None else Estimate(value=float(point.low[0]), low=low, high=high),
-        gain=None if gain is None else Estimate(value=gain, low=gain_ends[0], high=gain_ends[1]),
+        speedup=None if arm_cost is None else Estimate(value=float(point.low), low=low, high=high),
+        overlap_speedup=_overlap(by_cost(baseline), arm, noise),
+        gain=_gain(point, margin),
+        more_seeds=more_seeds(baseline, arm, noise, point) if verdict == "not resolved" else None,
         teacher_cost=teachers,
         loaded_speedup=loaded,
         break_even=break_even,
     )
 
 
+def _overlap(baseline: Cells, arm: Cells, noise: Noise) -> Estimate | None:
+    logs = _finite(overlap_speedup(baseline, arm))
+    if logs is None or not noise.freedom:
+        return None if logs is None else Estimate(value=math.exp(logs))
+    margin = float(overlap_margin(baseline, arm, noise))
+    with np.errstate(over="ignore"):  # an end that is no number is an open one
+        low, high = (_finite(np.exp(end)) for end in (logs - margin, logs + margin))
+    return Estimate(value=math.exp(logs), low=low, high=high)
+
+
+def _gain(point: Comparison, margin: float | None) -> Estimate | None:
+    gain = _finite(point.gain)
+    if gain is None or margin is None:
+        return None if gain is None else Estimate(value=gain)
+    return Estimate(value=gain, low=gain - margin, high=gain + margin)
+
+
 def _status(point: Comparison) -> Status:
-    if point.at_least[0]:
+    if point.at_least:
         return "at least"
-    return "not reached" if np.isnan(point.arm_cost[0]) else "reached"
+    return "not reached" if np.isnan(point.arm_cost) else "reached"
 
 
 def _verdict(low: float | None, high: float | None) -> Verdict:
@@ -142,5 +165,5 @@ def _with_teachers(
     return baseline_cost / (arm_cost + teachers), math.ceil(teachers / saved) if saved > 0 else None
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | FloatArray) -> float | None:
     return float(value) if np.isfinite(value) else None
