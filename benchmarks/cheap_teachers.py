@@ -77,10 +77,16 @@ def measure(depth: int, options: argparse.Namespace) -> dict[str, Figure]:
     images = images.contiguous(memory_format=torch.channels_last)
     reference = forward(teacher(depth, options.device), images)
     figures = {}
-    for option, changes in {**OPTIONS, **({"compile": {"compile": True}} if options.compile else {})}.items():
+    steps = {
+        option: forward(teacher(depth, options.device, **changes), images)
+        for option, changes in {**OPTIONS, **({"compile": {"compile": True}} if options.compile else {})}.items()
+    }
+    for option, step in steps.items():
+        check_same_outputs(option, step, reference)
+    # What a teacher costs of a Distiller with fraction=0.5.
+    steps["fraction_half"] = forward(teacher(depth, options.device), images[: len(images) // 2])
+    for option, step in steps.items():
         name = f"resnet{depth}_{option}_ratio"
-        step = forward(teacher(depth, options.device, **changes), images)
-        check_same_outputs(name, step, reference)
         figures[name] = figure = median_figure(
             paired_ratios(step, reference, pairs=options.pairs, device=options.device)
         )

@@ -17,7 +17,7 @@ TRIAL = ["--pairs", "2", "--depths", "8", "--batch-size", "2", "--device", "cpu"
 def test_prints_a_table_and_writes_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cheap_teachers.main([*TRIAL, "--out", str(tmp_path)])
     result = read_record(Result, tmp_path / "cheap-teachers.json")
-    assert set(result.figures) == {f"resnet8_{option}_ratio" for option in cheap_teachers.OPTIONS}
+    assert set(result.figures) == {f"resnet8_{option}_ratio" for option in (*cheap_teachers.OPTIONS, "fraction_half")}
     printed = capsys.readouterr().out
     assert all(name in printed and figure.n == 2 for name, figure in result.figures.items())
     assert result.command.startswith("python benchmarks/cheap_teachers.py --pairs 2")

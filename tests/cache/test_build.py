@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.cache import Forecast, Keep, write_cache
+from headstart.cache import CachedTeacher, Forecast, Keep, write_cache
 from headstart.cache.reader import CacheFile
 from headstart.distill import Teacher, mse
 from headstart.distill.sparse import Sampled
 from headstart.errors import HeadstartError, TeacherError
+from headstart.records import TeacherCost
 from tests.cache.toy import DATA, KEEP, SIZE, USE, Toy, keys_of, toy_batches, toy_teacher, write_toy
 
 
@@ -139,3 +140,35 @@ class PerBatch(nn.Module):
 def test_other_numbers_of_rows_for_each_sample_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match="gives 1 rows of logits for 4 samples; a cache needs the same number"):
         write_toy(tmp_path, teacher=Teacher(PerBatch(), name="odd"))
+
+
+class TestCost:
+    TRAINING = TeacherCost(name="old", quality=0.8, parameters=40, seconds=7.0, flops=5e6, steps={"plain": 3})
+
+    def test_is_training_and_all_of_the_making(self, tmp_path: Path) -> None:
+        """Half a second a block passes on the clock of these tests; FLOPs are as they are counted."""
+        teachers, batches = [toy_teacher("old"), toy_teacher("other", seed=1)], toy_batches(steps=6, parts=2)
+        seen: list[tuple[str, int]] = []
+
+        def flops(teacher: Teacher, inputs: torch.Tensor) -> int:
+            seen.append((teacher.name, len(inputs)))
+            return 100
+
+        paths = write_cache(
+            tmp_path, teachers, batches, data=DATA, use=USE, training={"old": self.TRAINING}, flops=flops
+        )
+        costs = [CacheFile(path).cost for path in paths]
+        assert costs[0] == self.TRAINING.model_copy(update={"cache_seconds": 6.0, "cache_flops": 1200})
+        assert costs[1] == TeacherCost(name="other", cache_seconds=6.0, cache_flops=1200)
+        assert seen == [("old", SIZE // 2), ("other", SIZE // 2)]
+
+    def test_is_unknown_where_nobody_told(self, tmp_path: Path) -> None:
+        assert CacheFile(write_toy(tmp_path)).cost == TeacherCost(name="old", cache_seconds=3.0)
+
+    def test_adds_up_over_interruptions(self, tmp_path: Path) -> None:
+        write_toy(tmp_path, batches=toy_batches(steps=2))
+        assert CacheFile(write_toy(tmp_path, batches=toy_batches(steps=6))).cost.cache_seconds == 3.0
+
+    def test_a_cached_teacher_tells_it(self, tmp_path: Path) -> None:
+        write_toy(tmp_path)
+        assert CachedTeacher(tmp_path, "old").cost.cache_seconds == 3.0

@@ -88,9 +88,9 @@ def test_blocks_that_changed_places_are_noticed(path: Path) -> None:
 
 def test_another_version_is_refused(path: Path) -> None:
     header = CacheFile(path).header
-    newer = header.model_copy(update={"version": 2}).preamble
+    newer = header.model_copy(update={"version": 3}).preamble
     path.write_bytes(newer + path.read_bytes()[len(header.preamble) :])
-    with pytest.raises(TeacherError, match="its form has version 2, and this headstart knows 1; make it again"):
+    with pytest.raises(TeacherError, match="its form has version 3, and this headstart knows 2; make it again"):
         CacheFile(path)
 
 

@@ -79,8 +79,9 @@ def test_damage_before_the_kill_is_made_good(whole: bytes, tmp_path: Path) -> No
 KILLED = """
 import os, signal
 from pathlib import Path
-from headstart.cache import write_cache
-from tests.cache.toy import DATA, KEEP, USE, toy_batches, toy_teacher
+from headstart.cache import build, write_cache
+from tests.cache.toy import DATA, KEEP, USE, ticking_clock, toy_batches, toy_teacher
+build.perf_counter = ticking_clock()
 class Killer:
     def forecast(self, forecast): ...
     def cached(self, done, total):

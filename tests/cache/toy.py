@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,12 @@ def write_toy(
     """Cache the toy's targets; the file."""
     (path,) = write_cache(folder, [teacher or toy_teacher()], batches or toy_batches(), data=data, use=use, keep=keep)
     return path
+
+
+def ticking_clock() -> Callable[[], float]:
+    """Half a second passes between any two looks at it."""
+    ticks = count()
+    return lambda: 0.5 * next(ticks)
 
 
 def keys_of(batch: Batch) -> Keys:

@@ -57,7 +57,8 @@ class TestResult:
         torch.testing.assert_close(loss, kl(student(INPUTS), mean, temperature=4.0).mean())
 
     def test_is_a_mean_over_tokens_not_batches(self, logits: Make, given: Give) -> None:
-        student, teacher, labels = logits(2, 3, CLASSES), logits(2, 3, CLASSES), LABELS[:6].view(2, 3).clone()
+        student, teacher = logits(2, 3, CLASSES).requires_grad_(), logits(2, 3, CLASSES)
+        labels = LABELS[:6].view(2, 3).clone()
         labels[0, 1] = -100
         distiller = Distiller(given(teacher), total_steps=1, stop=1.0, temperature=1.0, weight=1.0)
         loss = distiller(student.sum(), student, INPUTS, labels=labels)

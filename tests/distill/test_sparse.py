@@ -12,8 +12,9 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from headstart.distill import kl
+from headstart.distill.fused import sparse_loss
 from headstart.distill.losses import LossFunction
-from headstart.distill.sparse import TopK, others_as_one, sampled_target, sparse_loss, top_k_target
+from headstart.distill.sparse import TopK, others_as_one, sampled_target, top_k_target
 
 Make = Callable[..., Tensor]
 TEMPERATURES = [0.5, 1.0, 4.0]

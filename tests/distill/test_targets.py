@@ -13,12 +13,10 @@ from torch import Tensor
 from headstart.distill import LOSSES, dkd, jsd, kl, mse, reverse_kl
 from headstart.distill.losses import LossFunction
 from headstart.distill.sparse import Sampled, TopK, top_k_target
-from headstart.distill.targets import Keys, Target, TargetSource, Use, check_sparse, fitting_target
+from headstart.distill.targets import Use, as_rows, check_sparse, numbered
 from headstart.errors import HeadstartError, TeacherError
 
 Make = Callable[..., Tensor]
-KEYS = Keys(torch.arange(4), 0)
-INPUTS = torch.zeros(4, 2)
 GOOD = Use(kl, temperature=4.0, standardize=False, asked=1)
 
 
@@ -51,38 +49,28 @@ class TestCheck:
         assert set(LOSSES) == {"kl", "reverse_kl", "jsd"} | {"mse", "dkd", "dist"}
 
 
-class Given(TargetSource):
-    """Gives the same target whatever it is asked."""
-
-    name = "given"
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-
-    def targets(self, inputs: Any, keys: Keys | None) -> Target:
-        return self.target
-
-    def to(self, device: torch.device) -> None:
-        pass
-
-    def check(self, use: Use) -> None:
-        pass
-
-
 class TestFitting:
     def test_dense_targets_come_as_rows(self, logits: Make) -> None:
         student, teacher = logits(2, 3, 5), logits(2, 3, 5)
         for given in (teacher, teacher.flatten(0, 1)):
-            found = fitting_target(Given(given), student, INPUTS, KEYS)
+            found = as_rows("given", given, student)
             assert isinstance(found, Tensor) and torch.equal(found, teacher.flatten(0, 1))
 
     @pytest.mark.parametrize("make", [lambda x: x, lambda x: top_k_target(x, 2, 1.0)], ids=["dense", "top-k"])
     @pytest.mark.parametrize("shape", [(3, 5), (4, 6)], ids=["rows", "classes"])
     def test_other_shapes_are_refused(self, shape: tuple[int, int], make: Any, logits: Make) -> None:
-        source = Given(make(logits(*shape)))
+        target = make(logits(*shape))
         with pytest.raises(TeacherError, match=rf"teacher 'given' gives logits of shape \({shape[0]}, {shape[1]}\)"):
-            fitting_target(source, logits(4, 5), INPUTS, KEYS)
+            as_rows("given", target, logits(4, 5))
 
     def test_rows_in_another_order_are_refused(self, logits: Make) -> None:
         with pytest.raises(TeacherError, match="the same batch"):
-            fitting_target(Given(logits(3, 2, 5)), logits(2, 3, 5), INPUTS, KEYS)
+            as_rows("given", logits(3, 2, 5), logits(2, 3, 5))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["a", "b"], ["a", "b"]), (["a", "b", "a", "a"], ["a #1", "b", "a #2", "a #3"]), ([], [])],
+)
+def test_equal_names_are_numbered(names: list[str], expected: list[str]) -> None:
+    assert numbered(names) == expected

@@ -64,6 +64,15 @@ def test_a_part_in_train_mode_is_put_back() -> None:
     assert not module.layers[1].training
 
 
+def test_keeps_no_keys_and_values() -> None:
+    """Of causal models of transformers, whose configuration says that they are to be kept for generation."""
+    module: Any = nn.Linear(4, 3)
+    module.config = SimpleNamespace(use_cache=True)
+    assert Teacher(module).module.config == SimpleNamespace(use_cache=False)
+    module.config = SimpleNamespace()
+    assert Teacher(module).module.config == SimpleNamespace()
+
+
 def test_is_frozen() -> None:
     teacher = Teacher(Restless().train())
     assert not teacher.module.training

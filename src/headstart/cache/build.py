@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +25,7 @@ from headstart.distill import Teacher
 from headstart.distill.nonfinite import finite_rows
 from headstart.distill.targets import Keys, Use
 from headstart.errors import HeadstartError, TeacherError
+from headstart.records import TeacherCost
 from headstart.tasks import Batch
 from headstart.tasks.random import random_below
 
@@ -85,6 +87,8 @@ def write_cache(
     data: Mapping[str, Any],
     use: Use,
     keep: Keep = Keep(),  # noqa: B008 - immutable
+    training: Mapping[str, TeacherCost] | None = None,
+    flops: Callable[[Teacher, Any], float] | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Cache the targets of all these teachers; what is there already is not made again.
@@ -96,6 +100,9 @@ def write_cache(
         data: Settings that the inputs depend on: see `Fingerprint`.
         use: What is to be done with the targets; sparse ones are made for its temperature.
         keep: What to keep of each target.
+        training: What training the teachers cost, by their names. Kept in the files beside the seconds that making them
+            takes, so that runs that read them can tell.
+        flops: Counts the FLOPs of a teacher's forward for given inputs; kept too.
         progress: Told what it will take, and how it comes along.
 
     Returns:
@@ -107,7 +114,10 @@ def write_cache(
         TeacherError: A teacher gave non-finite logits.
     """
     folder = Path(folder)
-    headers = [_header(teacher, batches, data, use, keep) for teacher in teachers]
+    headers = [
+        _header(teacher, batches, data, use, keep).model_copy(update=_cost(teacher, batches, training or {}, flops))
+        for teacher in teachers
+    ]
     paths = [cache_file(folder, teacher.name) for teacher in teachers]
     if len(set(paths)) < len(paths):
         raise TeacherError(f"two teachers would share a file in {folder}; give them names that differ more")
@@ -118,10 +128,13 @@ def write_cache(
             stack.enter_context(CacheWriter(path, header, plan)) for path, header in zip(paths, headers, strict=True)
         ]
         for number in range(min(writer.done for writer in writers), len(plan)):
-            batch = batches.batch(*plan[number])
+            begin = perf_counter()
+            batch = batches.batch(*plan[number])  # counted to the first teacher
             for teacher, writer, header in zip(teachers, writers, headers, strict=True):
                 if writer.done == number:
-                    writer.append(Keys(batch.samples, batch.epoch), _rows(teacher, batch, header))
+                    rows = _rows(teacher, batch, header)
+                    writer.append(Keys(batch.samples, batch.epoch), rows, seconds=perf_counter() - begin)
+                    begin = perf_counter()
             if progress is not None:
                 progress.cached(number + 1, len(plan))
     return paths
@@ -171,6 +184,17 @@ def _header(teacher: Teacher, batches: Batches, data: Mapping[str, Any], use: Us
         parts=batches.parts,
         versions=_versions(),
     )
+
+
+def _cost(
+    teacher: Teacher,
+    batches: Batches,
+    training: Mapping[str, TeacherCost],
+    flops: Callable[[Teacher, Any], float] | None,
+) -> dict[str, Any]:
+    """What the header says of a teacher's cost."""
+    counted = None if flops is None else flops(teacher, batches.batch(batches.steps[0], 0).inputs)
+    return {"training": training.get(teacher.name), "block_flops": counted}
 
 
 def _check_room(

@@ -26,17 +26,19 @@ from headstart.cache.fingerprint import Fingerprint
 from headstart.cache.formats import RowFormat
 from headstart.distill.targets import Keys
 from headstart.errors import HeadstartError
-from headstart.records import Record
+from headstart.records import Amount, Record, TeacherCost
 
 Bytes = NDArray[np.uint8]
 Heads = NDArray[Any]  # of dtype HEAD
 
-VERSION = 1
+VERSION = 2
 PREAMBLE = struct.Struct("<8sII")
 PREAMBLE_MAGIC = b"HDSTART\x01"
 FOOTER = struct.Struct("<8sII")
 FOOTER_MAGIC = b"HDSTEND\x01"
-HEAD = np.dtype([(name, "<u4") for name in ("magic", "number", "step", "part", "epoch", "samples", "crc")])
+HEAD = np.dtype(
+    [(name, "<u4") for name in ("magic", "number", "step", "part", "epoch", "samples", "microseconds", "crc")]
+)
 HEAD_MAGIC = 0x4B434C42
 _SAMPLE = np.dtype("<u4")
 
@@ -54,6 +56,8 @@ class Header(Record):
         batch_size: Samples of a step when it was made; readers may have another.
         parts: Micro-batches of a step when it was made.
         versions: Of the packages that made it, to look at.
+        training: What training the teacher cost, where that is known.
+        block_flops: Of the teacher's forward for one block, where they were counted.
     """
 
     version: int = VERSION
@@ -65,6 +69,8 @@ class Header(Record):
     batch_size: int = Field(ge=1)
     parts: int = Field(ge=1)
     versions: dict[str, str]
+    training: TeacherCost | None = None
+    block_flops: Amount | None = None
 
     @property
     def preamble(self) -> bytes:
@@ -116,8 +122,10 @@ def numbers_of(keys: Keys) -> NDArray[np.int64]:
     return np.stack([row.cpu().numpy() for row in rows])
 
 
-def pack_block(number: int, step: int, part: int, keys: Keys, rows: Bytes) -> tuple[Heads, bytes]:
-    """A block's head, `[1]`, and all its bytes, head included.
+def pack_block(
+    number: int, step: int, part: int, keys: Keys, rows: Bytes, *, seconds: float = 0.0
+) -> tuple[Heads, bytes]:
+    """A block's head, `[1]`, and all its bytes, head included; `seconds` is what making them took.
 
     Raises:
         HeadstartError: A sample's number does not fit into 32 bits.
@@ -125,7 +133,8 @@ def pack_block(number: int, step: int, part: int, keys: Keys, rows: Bytes) -> tu
     numbers = numbers_of(keys)
     if not 0 <= numbers.min() <= numbers.max() < 2**32:
         raise HeadstartError(f"sample {numbers.max()} cannot be cached: numbers of samples go up to {2**32 - 1}")
-    head = np.array([(HEAD_MAGIC, number, step, part, keys.epoch, len(keys.samples), 0)], HEAD)
+    microseconds = min(round(seconds * 1e6), 2**32 - 1)
+    head = np.array([(HEAD_MAGIC, number, step, part, keys.epoch, len(keys.samples), microseconds, 0)], HEAD)
     content = numbers.astype(_SAMPLE).tobytes() + rows.tobytes()
     head["crc"] = zlib.crc32(content, zlib.crc32(head.tobytes()[:-4]))
     return head, head.tobytes() + content

@@ -24,6 +24,7 @@ from headstart.cache.container import (
 )
 from headstart.distill.targets import Keys
 from headstart.errors import HeadstartError, TeacherError
+from headstart.records import TeacherCost
 
 Numbers = NDArray[np.int64]
 
@@ -64,6 +65,15 @@ class CacheFile:
         self._begins = ends[:-1]
         self._sound = np.zeros(len(heads), dtype=bool)
         self._last: _Index | None = None
+
+    @property
+    def cost(self) -> TeacherCost:
+        """What the teacher cost, as far as that is known: its training, and making all of this file."""
+        header = self.header
+        training = header.training or TeacherCost(name=header.teacher)
+        flops = None if header.block_flops is None else header.block_flops * len(self.heads)
+        seconds = float(self.heads["microseconds"].sum(dtype=np.float64)) / 1e6
+        return training.model_copy(update={"cache_seconds": seconds, "cache_flops": flops})
 
     def read(self, keys: Keys) -> Tensor:
         """The stored rows of a batch, sample after sample.

@@ -14,6 +14,7 @@ from headstart.cache.formats import FullRows, check_rows
 from headstart.cache.reader import CacheFile
 from headstart.distill.targets import Keys, Target, TargetSource, Use
 from headstart.errors import HeadstartError, TeacherError
+from headstart.records import TeacherCost
 
 _SUFFIX = ".targets"
 
@@ -44,6 +45,11 @@ class CachedTeacher(TargetSource):
                 + "\n  ".join(lines)
                 + "\nmake the cache again (headstart cache), or go back to the settings it was made with"
             )
+
+    @property
+    def cost(self) -> TeacherCost:
+        """What training the teacher and making the cache took, as far as that is known."""
+        return self._file.cost
 
     def targets(self, inputs: Any, keys: Keys | None) -> Target:
         """What the live teacher gave for the same samples, on the device last named to `to`.

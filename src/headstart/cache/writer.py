@@ -76,18 +76,20 @@ class CacheWriter:
         """How many blocks of the plan are there."""
         return len(self._plan) if self._file is None else len(self._heads)
 
-    def append(self, keys: Keys, rows: Bytes) -> None:
+    def append(self, keys: Keys, rows: Bytes, *, seconds: float = 0.0) -> None:
         """Write the next block of the plan, and the footer after the last one.
 
         Args:
             keys: The block's samples.
             rows: Theirs, `[rows, row_bytes]` of uint8, as the header's format encodes them.
+            seconds: What making them took; kept with the block, so that the cost of a cache is known however often its
+                making was interrupted.
 
         Raises:
             HeadstartError: It cannot be written, most often because the disk is full. The blocks before it stay.
         """
         step, part = self._plan[self.done]
-        head, block = pack_block(self.done, step, part, keys, rows)
+        head, block = pack_block(self.done, step, part, keys, rows, seconds=seconds)
         with self._writing():
             self._write(block)
             self._heads.append(head)

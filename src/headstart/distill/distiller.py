@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.fused import cross_entropy, fusable, fused_loss
+from headstart.distill.asking import Asked, Asking
+from headstart.distill.combine import both_losses, distillation_loss
+from headstart.distill.fused import cross_entropy, fusable
 from headstart.distill.last_call import LastCall
 from headstart.distill.losses import Average, LossFunction
-from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
-from headstart.distill.objective import IGNORED, build_objective
+from headstart.distill.nonfinite import NonFiniteFlags
+from headstart.distill.objective import build_objective
 from headstart.distill.pool import TeacherPool, as_pool
-from headstart.distill.sparse import sparse_loss
-from headstart.distill.targets import Asked, Keys, TargetSource, Use, fitting_target
+from headstart.distill.targets import Keys, TargetSource, Use
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 
@@ -42,6 +43,8 @@ class Distiller:
         temperature: T of the loss.
         weight: w, in [0, 1].
         standardize: Standardise both sides' logits first (arXiv 2403.01427), each teacher's on its own.
+        fraction: Of each batch's samples that are distilled, in (0, 1]: the first ones, rounded up; teachers see no
+            others. The distillation loss is the mean over these, with the weight as it is; the task loss is over all.
         average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl and mse, else
             `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn
             teacher estimates without bias.
@@ -75,6 +78,7 @@ class Distiller:
         temperature: float = 4.0,
         weight: float = 0.9,
         standardize: bool = False,
+        fraction: float = 1.0,
         average: Average | None = None,
     ) -> None:
         if total_steps < 1:
@@ -85,15 +89,18 @@ class Distiller:
             raise HeadstartError(
                 f"weight={weight} is outside [0, 1]; the loss is (1 - weight) * task + weight * distill"
             )
+        if not 0.0 < fraction <= 1.0:
+            raise HeadstartError(f"fraction={fraction} must be above 0 and at most 1: the share of a batch to distil")
         self.window = Window(start=start, stop=stop, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
         self.total_steps = total_steps
         self.weight = weight
         self._objective = build_objective(loss, temperature, standardize, average)
-        self._pool: TeacherPool | None = as_pool(teachers)
-        for source in self._pool.teachers:
+        pool = as_pool(teachers)
+        self._flags = NonFiniteFlags([source.name for source in pool.teachers])
+        self._asking: Asking | None = Asking(pool, fraction, self._flags, every)
+        for source in pool.teachers:
             source.check(self.use)
-        self._fusable = fusable(self._objective) and not any(source.sparse for source in self._pool.teachers)
-        self._flags = NonFiniteFlags([teacher.name for teacher in self._pool.teachers])
+        self._fusable = fusable(self._objective) and not any(source.sparse for source in pool.teachers)
         self._step = 0
         self.last: LastCall | None = None
         self._let_go_if_closed()
@@ -101,7 +108,7 @@ class Distiller:
     @property
     def use(self) -> Use:
         """What is done with targets, for those that are made ahead."""
-        asked = self._pool.draw if self._pool is not None else 0
+        asked = self._asking.pool.draw if self._asking is not None else 0
         return Use(self._objective.loss.function, self._objective.temperature, self._objective.standardize, asked)
 
     @property
@@ -115,6 +122,8 @@ class Distiller:
     @current_step.setter
     def current_step(self, step: int) -> None:
         if step != self._step:
+            if self._asking is not None:
+                self._asking.drop()  # the next step's teachers may be others
             self._flags.hand_over(self._step)
         self._step = int(step)
         self._let_go_if_closed()
@@ -124,6 +133,29 @@ class Distiller:
         """Whether the present step is distilled."""
         return self.window.scale(self._step, self.total_steps) > 0.0
 
+    def prefetch(self, inputs: Any, *, keys: Keys | None = None) -> None:
+        """Have the teachers work on a batch already, before the student does. Calling it is never necessary.
+
+        On CUDA they work on a stream of their own, beside the student's forward. Elsewhere they work at once, which is
+        cheaper than between the student's forward and its backward: memory that they are done with serves the student.
+        The loss is the same number as without. Where the present step is not distilled, nothing happens.
+
+        Args:
+            inputs: What the student is given next, and then the Distiller: the very same object.
+            keys: As in `__call__`.
+
+        Raises:
+            TeacherError: As in `__call__`.
+
+        Example:
+            >>> student, distiller = nn.Linear(2, 3), Distiller(nn.Linear(2, 3), total_steps=10)
+            >>> inputs, labels = torch.randn(4, 2), torch.tensor([0, 1, 2, 0])
+            >>> distiller.prefetch(inputs)
+            >>> loss = distiller.loss(student(inputs), labels, inputs)
+        """
+        if self.active and torch.is_grad_enabled():
+            self._teachers().start(self._step, inputs, keys)
+
     def __call__(
         self,
         loss: Tensor,
@@ -131,7 +163,7 @@ class Distiller:
         inputs: Any,
         *,
         labels: Tensor | None = None,
-        num_items: int | Tensor | None = None,
+        num_items: float | Tensor | None = None,
         keys: Keys | None = None,
     ) -> Tensor:
         """Add the distillation loss of a batch, if the present step is distilled.
@@ -144,7 +176,8 @@ class Distiller:
             labels: `[...]` of int64. Rows labelled -100 are not distilled; `dkd` needs the labels themselves.
             num_items: Distilled rows of the whole optimiser step. By default the loss is the mean over this batch's
                 rows: give it where that number differs between micro-batches, and divide the task loss by the same
-                (Hugging Face's `num_items_in_batch`).
+                (Hugging Face's `num_items_in_batch`). With a `fraction` it is still the number of all rows; the sum
+                over those distilled is divided by their share of it.
             keys: Which samples these are, in which epoch; cached teachers look their targets up by it.
 
         Returns:
@@ -152,24 +185,17 @@ class Distiller:
 
         Raises:
             TeacherError: The teachers' logits do not fit the student's, or the teachers were let go before.
-            HeadstartError: The labels do not fit the logits, or are missing where the loss needs them.
+            HeadstartError: The labels do not fit the logits, or are missing where the loss needs them; or `prefetch`
+                was called with other inputs.
         """
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled():
             return loss
-        pool, weight = self._teachers(), self.weight * scale
-        chosen = pool.chosen(self._step)
-        asked = self._ask(pool, chosen, logits, inputs, keys)
-        rows, keep = logits.flatten(0, -2), asked.finite
-        if labels is not None:
-            labels = _fitting(labels, logits)
-            keep = keep & (labels != IGNORED)
-        if asked.sparse is not None:
-            distill = sparse_loss(asked.sparse, rows, self._objective.loss.function, keep=keep, num_items=num_items)
-        else:
-            shares = pool.mean_weights(chosen)
-            distill = self._objective(rows, asked.dense, shares, keep=keep, labels=labels, num_items=num_items)
-        self._remember(pool, chosen, weight, loss.detach(), distill.detach())
+        weight = self.weight * scale
+        asked = self._teachers().ask(self._step, logits, inputs, keys)
+        labels = None if labels is None else _fitting(labels, logits)
+        distill = distillation_loss(asked, self._objective, logits, labels, num_items)
+        self._remember(asked, weight, loss.detach(), distill.detach())
         return (1.0 - weight) * loss + weight * distill
 
     def loss(
@@ -179,7 +205,7 @@ class Distiller:
         inputs: Any,
         *,
         label_smoothing: float = 0.0,
-        num_items: int | Tensor | None = None,
+        num_items: float | Tensor | None = None,
         keys: Keys | None = None,
     ) -> Tensor:
         """Task loss (cross-entropy) and distillation loss together.
@@ -208,27 +234,24 @@ class Distiller:
             >>> distiller.loss(logits, labels, torch.zeros(4, 2)).shape
             torch.Size([])
         """
-        rows, labels = logits.flatten(0, -2), _fitting(labels, logits)
+        labels = _fitting(labels, logits)
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled() or not self._fusable:
-            task = cross_entropy(rows, labels, label_smoothing=label_smoothing, num_items=num_items)
-            labels = labels.view(logits.shape[:-1])
+            rows, classes = logits.flatten(0, -2), labels.flatten()
+            task = cross_entropy(rows, classes, label_smoothing=label_smoothing, num_items=num_items)
             return self(task, logits, inputs, labels=labels, num_items=num_items, keys=keys)
-        pool, weight = self._teachers(), self.weight * scale
-        chosen = pool.chosen(self._step)
-        asked = self._ask(pool, chosen, logits, inputs, keys)
-        result = fused_loss(
-            rows,
+        asked = self._teachers().ask(self._step, logits, inputs, keys)
+        weight = self.weight * scale
+        result = both_losses(
+            asked,
+            self._objective,
+            logits,
             labels,
-            asked.dense,
-            objective=self._objective,
             weight=weight,
-            shares=pool.mean_weights(chosen),
-            keep=asked.finite,
             label_smoothing=label_smoothing,
             num_items=num_items,
         )
-        self._remember(pool, chosen, weight, *result[1:])
+        self._remember(asked, weight, *result[1:])
         return result.loss
 
     def step(self) -> None:
@@ -252,35 +275,21 @@ class Distiller:
         """Take up where `state_dict` was taken."""
         self.current_step = state["current_step"]
 
-    def _teachers(self) -> TeacherPool:
-        if self._pool is None:
+    def _teachers(self) -> Asking:
+        if self._asking is None:
             raise TeacherError(
                 f"step {self._step} is inside the window, but the teachers were let go when it closed; "
                 "make a new Distiller to go back"
             )
-        return self._pool
+        return self._asking
 
-    def _remember(self, pool: TeacherPool, chosen: tuple[int, ...], weight: float, *measured: Tensor) -> None:
-        names = tuple(pool.teachers[index].name for index in chosen)
-        self.last = LastCall(self._step, names, weight, *measured)
+    def _remember(self, asked: Asked, weight: float, *measured: Tensor) -> None:
+        self.last = LastCall(self._step, asked.names, weight, *measured)
 
     def _let_go_if_closed(self) -> None:
-        if self._pool is not None and self.window.closed(self._step, self.total_steps):
-            self._pool = None
+        if self._asking is not None and self.window.closed(self._step, self.total_steps):
+            self._asking = None
             self._flags.check()
-
-    def _ask(self, pool: TeacherPool, chosen: tuple[int, ...], logits: Tensor, inputs: Any, keys: Keys | None) -> Asked:
-        dense: list[Tensor] = []
-        keep = torch.ones((), dtype=torch.bool, device=logits.device)
-        for index in chosen:
-            target = fitting_target(pool.teachers[index], logits, inputs, keys)
-            if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
-                return Asked(dense, target, keep)
-            finite = finite_rows(target)
-            self._flags.mark(index, finite)
-            dense.append(target)
-            keep = keep & finite
-        return Asked(dense, None, keep)
 
 
 def _fitting(labels: Tensor, logits: Tensor) -> Tensor:
@@ -289,4 +298,4 @@ def _fitting(labels: Tensor, logits: Tensor) -> Tensor:
             f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; give one "
             "class index for each row, or leave them out where the loss does not need them"
         )
-    return labels.flatten()
+    return labels

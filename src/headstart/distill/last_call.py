@@ -47,7 +47,7 @@ class LastCall:
 
     @property
     def student_accuracy(self) -> float | None:
-        """Share of the labelled rows whose label is the student's top class."""
+        """Share of the labelled rows whose label is the student's top class; with a `fraction`, of those distilled."""
         return _read(self._student_accuracy)
 
     @property

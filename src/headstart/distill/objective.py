@@ -40,7 +40,7 @@ class Objective:
         *,
         keep: Tensor,
         labels: Tensor | None = None,
-        num_items: int | Tensor | None = None,
+        num_items: float | Tensor | None = None,
     ) -> Tensor:
         """The objective of a batch, computed in at least float32 whatever autocast says.
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from headstart.distill.draw import draw
 from headstart.distill.losses import Average, widen
-from headstart.distill.targets import TargetSource
+from headstart.distill.residence import Stream
+from headstart.distill.targets import TargetSource, numbered
 from headstart.distill.teacher import Teacher
 from headstart.errors import TeacherError
+
+Residence: TypeAlias = Literal["device", "stream"]
 
 
 class TeacherPool:
@@ -29,10 +33,15 @@ class TeacherPool:
             those odds, so it is refused.
         seed: Seed of the draw.
         per_rank: Draw differently on each process (n ranks see up to n teachers a step) instead of the same on all.
+        residence: Where the modules are. `"device"`: all beside the student. `"stream"`: two at most; the others wait
+            on the host, and the next one drawn is copied in while the present one works. Each of `teachers` is taken
+            in before the next one is asked for, so that a generator needs memory for one at a time.
+        spool: With `"stream"`, a folder for the files in which they wait, for pools that the host's memory does not
+            hold either. Default: pinned memory; where there is no CUDA, files in the system's temporary folder.
 
     Raises:
-        TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, or one module is
-            given twice.
+        TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, one module is
+            given twice, or a teacher cannot be streamed.
 
     Example:
         >>> pool = TeacherPool([nn.Linear(2, 3), nn.Linear(2, 3)], draw="all")
@@ -48,8 +57,15 @@ class TeacherPool:
         weights: Sequence[float] | None = None,
         seed: int = 0,
         per_rank: bool = False,
+        residence: Residence = "device",
+        spool: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.teachers = [item if isinstance(item, TargetSource) else Teacher(item) for item in teachers]
+        if residence not in get_args(Residence):
+            raise TeacherError(f"residence={residence!r} must be 'device' or 'stream'")
+        if spool is not None and residence != "stream":
+            raise TeacherError(f"spool={os.fspath(spool)!r}: teachers wait in files with residence='stream' only")
+        self._stream = Stream(spool) if residence == "stream" else None
+        self.teachers = [self._taken_in(item) for item in teachers]
         size = len(self.teachers)
         if not size:
             raise TeacherError("the pool of teachers is empty; give at least one, or leave the Distiller out")
@@ -68,7 +84,8 @@ class TeacherPool:
         self.weights = list(weights) if weights is not None else [1.0] * size
         self.seed = seed
         self.per_rank = per_rank
-        _number_equal_names(self.teachers)
+        for teacher, name in zip(self.teachers, numbered([teacher.name for teacher in self.teachers]), strict=True):
+            teacher.name = name
 
     def __len__(self) -> int:
         return len(self.teachers)
@@ -82,6 +99,37 @@ class TeacherPool:
         """The indices of the teachers asked at a step; the same for all its micro-batches, and known ahead."""
         rank = torch.distributed.get_rank() if self.per_rank and _distributed() else 0
         return draw(len(self), self.draw, weights=self.weights, seed=self.seed, step=step, rank=rank)
+
+    def asked(self, step: int, device: torch.device, *, following: int) -> Iterator[TargetSource]:
+        """The teachers asked at a step, one after the other, each on the device when it comes.
+
+        Args:
+            step: The optimiser step.
+            device: The student's.
+            following: The next step that asks any.
+        """
+        chosen = self.chosen(step)
+        for place, index in enumerate(chosen, start=1):
+            then = chosen[place] if place < len(chosen) else self.chosen(following)[0] if self._stream else index
+            self.bring(self.teachers[index], device, self.teachers[then])
+            yield self.teachers[index]
+
+    def bring(self, teacher: TargetSource, device: torch.device, then: TargetSource | None = None) -> None:
+        """Have a teacher on the device.
+
+        Args:
+            teacher: One of the pool's.
+            device: Where.
+            then: The next one to be asked; streamed teachers are copied ahead.
+        """
+        if self._stream is None or not self._stream.bring(teacher, device, then):
+            teacher.to(device)
+
+    def _taken_in(self, item: nn.Module | TargetSource) -> TargetSource:
+        teacher = item if isinstance(item, TargetSource) else Teacher(item)
+        if self._stream is not None and isinstance(teacher, Teacher):
+            self._stream.admit(teacher)
+        return teacher
 
     def mean_weights(self, chosen: Sequence[int]) -> list[float]:
         """The weights, summing to 1, with which the chosen teachers are averaged."""
@@ -129,10 +177,3 @@ def average_logits(
 
 def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _number_equal_names(teachers: Sequence[TargetSource]) -> None:
-    names = [teacher.name for teacher in teachers]
-    for index, (teacher, name) in enumerate(zip(teachers, names, strict=True)):
-        if names.count(name) > 1:
-            teacher.name = f"{name} #{names[: index + 1].count(name)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -28,6 +28,10 @@ class TopK:
     temperature: float
     classes: int
     losses: ClassVar[tuple[LossFunction, ...]] = (kl, reverse_kl, jsd)
+
+    def part(self, rows: slice) -> TopK:
+        """Some of the rows."""
+        return replace(self, indices=self.indices[rows], logits=self.logits[rows])
 
     def values(self, student: Tensor, loss: LossFunction) -> Tensor:
         """The loss of each row, over k + 1 classes: the student's others are put together as well.
@@ -62,6 +66,10 @@ class Sampled:
     temperature: float
     classes: int
     losses: ClassVar[tuple[LossFunction, ...]] = (kl,)
+
+    def part(self, rows: slice) -> Sampled:
+        """Some of the rows."""
+        return replace(self, indices=self.indices[rows], entropy=self.entropy[rows])
 
     def values(self, student: Tensor, loss: LossFunction) -> Tensor:
         """An estimate of forward KL of each row, T^2 * (-H(p_T) - mean over draws of log p_S).
@@ -137,25 +145,3 @@ def sampled_target(logits: Tensor, draws: int, temperature: float, uniforms: Ten
     points = points.clamp(max=1.0 - 2.0**-53)  # what rounds to 1 would lie past the last class
     indices = torch.searchsorted(ends, points, right=True)
     return Sampled(indices, torch.special.entr(p).sum(-1), temperature, logits.shape[-1])
-
-
-def sparse_loss(
-    target: Sparse, student: Tensor, loss: LossFunction, *, keep: Tensor, num_items: int | Tensor | None = None
-) -> Tensor:
-    """The mean of a loss over the rows that count, in at least float32 whatever autocast says.
-
-    Args:
-        target: What the teacher gave.
-        student: Logits, `[rows, classes]`.
-        loss: One of the target's `losses`.
-        keep: The rows that count, `[rows]` of bool, or one for all.
-        num_items: Divides the sum over rows; by default the number of rows that count.
-
-    Returns:
-        A scalar; 0 where no row counts.
-    """
-    keep = keep.expand(len(student))
-    with torch.autocast(student.device.type, enabled=False):
-        values = target.values(student, loss)
-        count = keep.sum().clamp(min=1) if num_items is None else num_items
-        return torch.where(keep, values, 0.0).sum() / count

@@ -7,8 +7,9 @@ the Distiller asks all of them in the same way.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,20 +34,6 @@ class Keys:
     samples: Tensor
     epoch: int
     partners: Tensor | None = None
-
-
-class Asked(NamedTuple):
-    """What the teachers of a step gave.
-
-    Attributes:
-        dense: Logits `[rows, classes]` of each; empty where the target is sparse.
-        sparse: The only one's sparse form, if it is one.
-        finite: Which rows are finite in all of them, `[rows]` of bool, or one for all.
-    """
-
-    dense: list[Tensor]
-    sparse: Sparse | None
-    finite: Tensor
 
 
 @dataclass(frozen=True)
@@ -142,23 +129,20 @@ def _named(loss: LossFunction) -> str:
     return getattr(loss, "__name__", "a function")
 
 
-def fitting_target(source: TargetSource, logits: Tensor, inputs: Any, keys: Keys | None) -> Target:
-    """Ask for the targets of a batch and check that they fit the student's logits.
+def as_rows(name: str, target: Target, logits: Tensor) -> Target:
+    """A target as one for each row of the student's logits.
 
     Args:
-        source: Whom to ask.
+        name: The teacher's.
+        target: What it gave.
         logits: The student's, `[..., classes]`.
-        inputs: As in `TargetSource.targets`.
-        keys: As there.
 
     Returns:
-        Dense logits as `[rows, classes]`, or a sparse form of as many rows, on the student's device.
+        Dense logits as `[rows, classes]`, or the sparse form as it is.
 
     Raises:
         TeacherError: Rows or classes differ.
     """
-    source.to(logits.device)
-    target = source.targets(inputs, keys)
     rows = logits.flatten(0, -2)
     if isinstance(target, Tensor):
         fits, shape = target.shape in (logits.shape, rows.shape), tuple(target.shape)
@@ -167,7 +151,20 @@ def fitting_target(source: TargetSource, logits: Tensor, inputs: Any, keys: Keys
         fits = shape == tuple(rows.shape)
     if not fits:
         raise TeacherError(
-            f"teacher {source.name!r} gives logits of shape {shape}, the student {tuple(logits.shape)}; "
+            f"teacher {name!r} gives logits of shape {shape}, the student {tuple(logits.shape)}; "
             "both need the same classes in the same order for the same batch"
         )
     return target.flatten(0, -2) if isinstance(target, Tensor) else target
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names told apart: those that occur several times get a number each.
+
+    Example:
+        >>> numbered(["old", "new", "old"])
+        ['old #1', 'new', 'old #2']
+    """
+    return [
+        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]

@@ -71,6 +71,9 @@ class Teacher(TargetSource):
             raise TeacherError(f"teacher {self.name!r}: give autocast or dtype, not both; dtype turns autocast off")
         self.module = fold_batch_norms(module) if fold else module.eval()
         self.module.requires_grad_(False).to(device=device, dtype=dtype)
+        config: Any = getattr(self.module, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
         if memory_format is not None:
             self.module.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.prepare = prepare

@@ -123,12 +123,17 @@ def fused_terms(objective: Objective, shares: Sequence[float] | None, teachers: 
     return Terms(objective, tuple(shares or [1.0 / teachers] * teachers), label_smoothing)
 
 
+def worthwhile(logits: Tensor) -> bool:
+    """Whether there are so many logits that it is faster to go through them in chunks, with a gradient on the way."""
+    return _worthwhile(logits, _MANY)
+
+
 def _worthwhile(logits: Tensor, many: int) -> bool:
     return torch.is_grad_enabled() and logits.requires_grad and logits.numel() >= many
 
 
 def _joint(rows: Rows, terms: Terms, count: Tally) -> FusedLoss:
-    if _worthwhile(rows.student, _MANY):
+    if worthwhile(rows.student):
         return _in_chunks(rows, terms, count)
     with torch.autocast(rows.student.device.type, enabled=False):
         return count.result(values_by_torch(rows, terms)).detached_parts()

@@ -61,8 +61,7 @@ def fill(rows: Rows, terms: Terms, factors: Tensor, values: Tensor, gradient: Te
         return cuda.fill(rows, terms, factors, values, gradient)
     if rows.keep is not None and rows.keep.device.type == "cpu" and bool(rows.keep.all()):
         rows = replace(rows, keep=None)  # elsewhere, looking would wait for the device
-    classes = rows.student.shape[-1]
-    size = max(1, _elements(rows.student.device) // classes)
+    classes, size = rows.student.shape[-1], rows_of_chunk(rows.student)
     buffers = values.new_empty(4, min(size, len(rows.labels)), classes) if terms.closed_form else None
     if _skips(rows.labels):
         gradient.zero_()
@@ -86,6 +85,11 @@ def chunks(labels: Tensor, size: int) -> Iterator[slice | Tensor]:
         yield from torch.split((labels != IGNORED).nonzero().squeeze(-1), size)
     else:
         yield from (slice(begin, begin + size) for begin in range(0, len(labels), size))
+
+
+def rows_of_chunk(logits: Tensor) -> int:
+    """How many rows of such logits are computed at once."""
+    return max(1, _elements(logits.device) // logits.shape[-1])
 
 
 def _elements(device: torch.device) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headstart.distill.objective import IGNORED
 
-Count = int | Tensor
+Count = float | Tensor
 
 
 class FusedLoss(NamedTuple):
