@@ -5,7 +5,9 @@ Usage: python benchmarks/adapters.py [--pairs 200] [--out benchmarks/results]
 The work is that of overhead.py: ResNet-20 on images of 32x32x3, batch 128, bf16 autocast, SGD with momentum, and a
 ResNet-20 as the teacher. Each figure is a ratio of step times, in pairs of steps in ABBA order. In a Trainer the steps
 are those of one training, which makes them by hand and with the adapter in turn. torchdistill and timm, where they are
-installed, do the same in a plain loop. Run it on a quiet machine: about 10 minutes on 2 cores.
+installed, do the same in a plain loop. The step by hand asks its teacher when the other does: before the student's
+forward (Trainer, torchdistill) or after it; overhead.py says why that matters. Run it on a quiet machine: about 10
+minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -20,15 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import (
+from overhead import check_same_loss, table_line
+from overhead_steps import (
     TEMPERATURE,
     TOTAL_STEPS,
     WEIGHT,
     Work,
     by_hand,
-    check_same_loss,
     make_work,
-    table_line,
     with_distiller,
     with_torchdistill,
 )
@@ -51,7 +52,7 @@ def plain_ratios(work: Work, pairs: int) -> list[float]:
 
 def torchdistill_ratios(work: Work, pairs: int) -> list[float]:
     """The box of torchdistill."""
-    return _against_hand("torchdistill", with_torchdistill(work), work, pairs)
+    return _against_hand("torchdistill", with_torchdistill(work), work, pairs, early=True)
 
 
 def timm_ratios(work: Work, pairs: int) -> list[float]:
@@ -76,9 +77,10 @@ def with_timm(work: Work) -> Step:
     return lambda: work.update(task(work.images, work.labels)["loss"])
 
 
-def _against_hand(name: str, step: Step, work: Work, pairs: int) -> list[float]:
-    check_same_loss(name, step, by_hand(work))
-    return paired_ratios(step, by_hand(work), pairs=pairs, device=work.images.device)
+def _against_hand(name: str, step: Step, work: Work, pairs: int, *, early: bool = False) -> list[float]:
+    reference = by_hand(work, early=early)
+    check_same_loss(name, step, reference)
+    return paired_ratios(step, reference, pairs=pairs, device=work.images.device)
 
 
 LOOPS: dict[str, Ratios] = {

@@ -7,7 +7,8 @@ import tempfile
 from typing import Any
 
 import torch
-from overhead import TEMPERATURE, TOTAL_STEPS, WEIGHT, Work, check_same_loss
+from overhead import check_same_loss
+from overhead_steps import TEMPERATURE, TOTAL_STEPS, WEIGHT, Work
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -109,7 +110,7 @@ class Turns:
 
 
 def trainer_ratios(work: Work, pairs: int) -> list[float]:
-    """The Trainer of transformers."""
+    """The Trainer of transformers; its adapter asks the teacher before the student, and so does the step by hand."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from headstart.adapters.trainer import DistillTrainer
@@ -132,9 +133,9 @@ def trainer_ratios(work: Work, pairs: int) -> list[float]:
         def compute_loss(self, model: nn.Module, inputs: Any, *given: Any, **named: Any) -> Any:
             if turns.ours:
                 return turns.made(super().compute_loss(model, inputs, *given, **named))
-            loss, outputs = Trainer.compute_loss(self, model, inputs, return_outputs=True)
             with torch.no_grad(), self.accelerator.autocast():
                 targets = teacher(inputs["x"])
+            loss, outputs = Trainer.compute_loss(self, model, inputs, return_outputs=True)
             return turns.made(added_by_hand(loss, outputs["logits"], targets))
 
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ import pytest
 from headstart.doctor_command import doctor_recipe
 from headstart.errors import RecipeError
 from headstart.teachers.doctor import Check
+from headstart.train.caching import cache_recipe
 from headstart.train.run import train
 from tests.tiny import tiny_recipe, write_images, write_run
 
@@ -56,6 +57,39 @@ def test_without_any_teacher_nothing_else_is_examined(data: Path, tmp_path: Path
     (tmp_path / "old").mkdir()  # under way
     found = examine(data, tmp_path, teachers=["old"])
     assert [(check.name, check.status) for check in found] == [("at hand", "warn")]
+
+
+class TestCachedTargets:
+    """A run on them needs no teacher, but a cache that fits."""
+
+    @pytest.fixture
+    def teachers(self, data: Path, tmp_path: Path) -> Path:
+        """The folder of a teacher whose targets are cached, for six of twelve steps."""
+        folder = tmp_path / "teachers"
+        train(tiny_recipe(data, train__steps=40), folder / "old")
+        live = tiny_recipe(data, teachers={"old": {}}, distill={"teachers": ["old"]})
+        cache_recipe(live, tmp_path / "cache", teacher_paths={"old": folder / "old"})
+        return folder
+
+    def test_of_a_teacher_that_is_there(self, data: Path, teachers: Path, tmp_path: Path) -> None:
+        found = examine(data, teachers, teachers=["old"], cache=str(tmp_path / "cache"))
+        names = {check.name: check for check in found}
+        assert [check.name for check in found if check.status == "fail"] == []
+        assert names["cached targets"].status == "pass" and names["labels"].teacher == "old"
+        assert "cost" not in names  # no forward is made
+
+    def test_of_a_teacher_that_is_gone(self, data: Path, teachers: Path, tmp_path: Path) -> None:
+        found = examine(data, tmp_path / "elsewhere", teachers=["old"], cache=str(tmp_path / "cache"))
+        assert [(check.name, check.status) for check in found] == [("cached targets", "pass")]
+
+    def test_that_end_before_the_window(self, data: Path, teachers: Path, tmp_path: Path) -> None:
+        (found,) = examine(data, tmp_path / "elsewhere", teachers=["old"], stop=0.9, cache=str(tmp_path / "cache"))
+        assert found.status == "fail" and "headstart cache" in found.advice and "old.targets" in found.finding
+
+    def test_of_other_weights(self, data: Path, teachers: Path, tmp_path: Path) -> None:
+        write_run(tmp_path / "others" / "old")
+        found = examine(data, tmp_path / "others", teachers=["old"], cache=str(tmp_path / "cache"))
+        assert found[0].name == "cached targets" and "holds targets of something else" in found[0].finding
 
 
 def test_a_recipe_that_does_not_distil(data: Path, tmp_path: Path) -> None:

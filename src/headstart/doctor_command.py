@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Teacher, TeacherPool
-from headstart.errors import RecipeError, TeacherError
+from headstart.errors import HeadstartError, RecipeError, TeacherError
 from headstart.tasks import Task
 from headstart.teachers import load_teacher
 from headstart.teachers.doctor import Check, doctor
-from headstart.teachers.doctor.check import Status
+from headstart.teachers.doctor.check import Status, passed
 from headstart.teachers.find import WEIGHTS
 from headstart.train.kinds import window_of
 from headstart.train.recipe import Distill, Recipe
@@ -33,7 +33,8 @@ def doctor_recipe(recipe: Recipe, teachers: Path) -> list[Check]:
             not there yet are named and left out.
 
     Returns:
-        The checks; a teacher that cannot be loaded is one that fails.
+        The checks; a teacher that cannot be loaded is one that fails. Where targets are cached, the cache is examined
+        as a run would before its first step, and so are the teachers that are at hand nevertheless.
 
     Raises:
         RecipeError: The recipe does not distil, or trains nothing.
@@ -43,23 +44,31 @@ def doctor_recipe(recipe: Recipe, teachers: Path) -> list[Check]:
         raise RecipeError("distill=null: there is nothing to examine; give a recipe that distils")
     session = Session(recipe.model_copy(update={"distill": None}))
     found, loaded = _load(recipe, recipe.distill, teachers, session)
-    if not loaded:
-        return found
+    if recipe.distill.cache is not None:
+        found.append(_cached(recipe, recipe.distill.cache, teachers))
+    if loaded:
+        found += _examine(recipe, recipe.distill, loaded, session)
+    return found
+
+
+def _examine(recipe: Recipe, distill: Distill, teachers: list[Teacher], session: Session) -> list[Check]:
     mean, std = (student_side(session.task).get(key) for key in ("mean", "std"))
     size = recipe.train.batch_size
-    return found + doctor(
+    found = doctor(
         session.model,
-        TeacherPool(loaded, draw="all" if recipe.distill.draw == "all" else min(recipe.distill.draw, len(loaded))),
+        TeacherPool(teachers, draw="all" if distill.draw == "all" else min(distill.draw, len(teachers))),
         [_batch(session.task, step, size) for step in range(_BATCHES)],
         forward=lambda model, inputs: _forward(session, model, inputs),
         normalisation=(mean, std) if mean is not None and std is not None else None,
-        window=window_of(recipe.distill),
-        loss=recipe.distill.loss,
-        temperature=recipe.distill.temperature,
-        weight=recipe.distill.weight,
-        standardize=recipe.distill.standardize,
+        window=window_of(distill),
+        loss=distill.loss,
+        temperature=distill.temperature,
+        weight=distill.weight,
+        standardize=distill.standardize,
         parts=[_batch(session.task, 0, size, part) for part in range(2)] if size % 2 == 0 else None,
     )
+    # What a teacher's forward costs is of no account where none is made.
+    return found if distill.cache is None else [check for check in found if check.name != "cost"]
 
 
 def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> tuple[list[Check], list[Teacher]]:
@@ -69,7 +78,10 @@ def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> t
     side: Mapping[str, Any] = student_side(session.task)
     for entry in distill.teachers:
         place = folder / entry.spec if entry.spec in recipe.teachers else entry.spec
-        if isinstance(place, Path) and not (place / WEIGHTS).is_file():
+        missing = isinstance(place, Path) and not (place / WEIGHTS).is_file()
+        if distill.cache is not None and (missing or not Path(place).exists()):
+            continue  # no run will ask it
+        if missing:
             advice = f"train it first (headstart train or race), or give the folder where it is; looked in {folder}"
             checks.append(_at_hand("warn", "the recipe trains it first, and has not finished", advice, entry.spec))
             continue
@@ -78,6 +90,18 @@ def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> t
         except TeacherError as error:
             checks.append(_at_hand("fail", str(error), "give another teacher or options that fit", entry.spec))
     return checks, teachers
+
+
+def _cached(recipe: Recipe, cache: str, folder: Path) -> Check:
+    """Whether a run could read its targets, from the first distilled step to the last."""
+    name = "cached targets"
+    paths = {spec: folder / spec for spec in recipe.teachers if (folder / spec / WEIGHTS).is_file()}
+    try:
+        Session(recipe, paths)
+    except HeadstartError as error:  # the same session without distillation has begun
+        advice = "make the cache for this recipe: headstart cache; it goes on where it stopped"
+        return Check(name=name, status="fail", finding=str(error), advice=advice)
+    return passed(name, f"{cache} has them for all distilled steps, of these data and teachers")
 
 
 def _at_hand(status: Status, finding: str, advice: str, teacher: str) -> Check:

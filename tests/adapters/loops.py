@@ -31,13 +31,20 @@ Weights = dict[str, Tensor]
 class Classifier(nn.Module):
     """A small network with the manners of transformers: named inputs, and a loss where there are labels."""
 
+    accepts_loss_kwargs = True  # which the Trainer asks
+
     def __init__(self, width: int = 6) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(FEATURES, width), nn.Tanh(), nn.Linear(width, CLASSES))
 
-    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Tensor, labels: Tensor | None = None, num_items_in_batch: Tensor | None = None
+    ) -> dict[str, Tensor]:
         logits = self.layers(inputs)
-        return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
+        if labels is None:
+            return {"logits": logits}
+        count = len(labels) if num_items_in_batch is None else num_items_in_batch
+        return {"loss": F.cross_entropy(logits, labels, reduction="sum") / count, "logits": logits}
 
 
 class Rows(Dataset[dict[str, Tensor]]):
@@ -61,6 +68,7 @@ class Training:
 
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
+    accumulate: int = ACCUMULATE
 
     def student(self) -> Classifier:
         torch.manual_seed(2)
@@ -94,8 +102,8 @@ def plain(training: Training, *, stop: bool = False, resume: bool = False) -> We
         for index, batch in enumerate(training.batches()):
             outputs = model(**batch)
             loss = distiller(outputs["loss"], outputs["logits"], batch["inputs"], labels=batch["labels"])
-            torch.autograd.backward(loss / ACCUMULATE)
-            if index % ACCUMULATE == ACCUMULATE - 1:
+            torch.autograd.backward(loss / training.accumulate)
+            if index % training.accumulate == training.accumulate - 1:
                 optimizer.step()
                 optimizer.zero_grad()
                 distiller.step()
@@ -109,7 +117,7 @@ def accelerate(training: Training, *, stop: bool = False, resume: bool = False) 
     """Accelerate, which keeps the Distiller's state as it keeps its own."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    accelerator = Accelerator(gradient_accumulation_steps=ACCUMULATE)
+    accelerator = Accelerator(gradient_accumulation_steps=training.accumulate)
     student, distiller = training.student(), training.distiller()
     model, optimizer, batches = accelerator.prepare(student, sgd(student), training.batches())
     accelerator.register_for_checkpointing(distiller)
@@ -165,7 +173,7 @@ def trainer(training: Training, *, stop: bool = False, resume: bool = False) -> 
     optimizer = sgd(student)
     run = _InOrder(
         student,
-        trainer_arguments(training.folder),
+        trainer_arguments(training.folder, gradient_accumulation_steps=training.accumulate),
         train_dataset=Rows(),
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
         callbacks=[_Stop()] if stop else [],
@@ -219,7 +227,7 @@ def lightning(training: Training, *, stop: bool = False, resume: bool = False, *
     """Lightning's Trainer."""
     student = training.student()
     callbacks = [DistillCallback(training.teachers(), **training.options), *([_Halt()] if stop else [])]
-    run = lightning_trainer(training.folder, *callbacks, **changes)
+    run = lightning_trainer(training.folder, *callbacks, accumulate_grad_batches=training.accumulate, **changes)
     checkpoint = training.folder / "state.ckpt" if resume else None
     run.fit(LitClassifier(student), training.batches(), ckpt_path=checkpoint)
     return dict(student.state_dict())

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from headstart import Distiller
-from headstart.errors import TeacherError
+from headstart.errors import HeadstartError, TeacherError
 
 STEPS = 6
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
@@ -26,10 +28,12 @@ LABELS = torch.arange(8) % 5
 
 @pytest.fixture
 def _one_process(tmp_path: Path) -> Iterator[None]:
-    """A process group of this process alone."""
+    """A process group of this process alone, of which nothing is left afterwards."""
+    AcceleratorState._reset_state(reset_partial_state=True)
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def network(seed: int) -> nn.Module:
@@ -67,6 +71,32 @@ def test_compiled() -> None:
     """By torch.compile without its code generator, which would take most of a minute."""
     compiled = trained(lambda model: torch.compile(model, backend="eager", fullgraph=True))
     torch.testing.assert_close(compiled, trained(lambda model: model))
+
+
+@pytest.mark.usefixtures("_one_process")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: model,
+        DistributedDataParallel,
+        fully_sharded,
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: Accelerator(cpu=True).prepare(model),
+    ],
+    ids=["bare", "ddp", "fsdp", "compiled", "accelerate"],
+)
+def test_a_teacher_that_is_the_student_is_refused(wrap: Callable[[nn.Module], Any]) -> None:
+    """However it is wrapped: none of its weights is left to train."""
+    model = network(seed=0)
+    student = wrap(model)
+    distiller = Distiller(model, total_steps=STEPS)
+    logits = student(INPUTS)
+    with pytest.raises(HeadstartError, match=r"logits have no gradient.*make the teacher of copy.deepcopy\(model\)"):
+        distiller(F.cross_entropy(logits, LABELS), logits, INPUTS)
+    with pytest.raises(HeadstartError, match="logits have no gradient"):
+        distiller.loss(logits, LABELS, INPUTS)
+    with torch.no_grad():  # in evaluation that is as it should be
+        assert distiller(logits.sum(), logits, INPUTS) == logits.sum()
 
 
 class TestPeft:

@@ -30,9 +30,9 @@ def write_run(folder: Path, family: str = "bert") -> Any:
     """What a finished run of masked-language pretraining leaves."""
     made = task(family)
     model = made.build_model()
-    RunFolder(folder, tiny_recipe(folder)).finish(
-        model, made.describe(), RunRecord(quality=4.5, metric="masked-LM loss", seconds=1.0)
-    )
+    place = RunFolder(folder, tiny_recipe(folder))
+    place.save_weights(model, made.describe())
+    place.finish(RunRecord(quality=4.5, metric="masked-LM loss", seconds=1.0))
     made.save_beside(folder)
     return model.eval()
 
@@ -154,6 +154,17 @@ def test_a_teacher_without_a_language_models_head_is_refused(kind: str, tmp_path
         save_checkpoint(tmp_path / "run", kind=kind)
     with pytest.raises(TeacherError, match=r"teacher 'run' has no language-model head .(ResNet|BertForSequence)"):
         load_teacher(tmp_path / "run", tokenizer=tiny.tokenizer())
+
+
+@pytest.mark.parametrize("prefix", ["", "hf:"])
+def test_sequences_must_not_be_longer_than_its_positions(prefix: str, tmp_path: Path) -> None:
+    model = write_run(tmp_path / "run")
+    spec, most = f"{prefix}{tmp_path / 'run'}", model.config.max_position_embeddings
+    load_teacher(spec, tokenizer=tiny.tokenizer(), length=most)
+    with pytest.raises(
+        TeacherError, match=rf"reads {most} tokens at most, and the student's sequences have {most + 1}"
+    ):
+        load_teacher(spec, tokenizer=tiny.tokenizer(), length=most + 1)
 
 
 def test_a_run_whose_description_is_broken_is_refused(tmp_path: Path) -> None:

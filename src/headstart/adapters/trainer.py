@@ -58,8 +58,10 @@ class DistillTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = labels_of(inputs, causal=self._causal)  # now, as the Trainer may take them out of the inputs
         given = {name: value for name, value in inputs.items() if name not in (*self.label_names, "shift_labels")}
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         with self.accelerator.autocast():  # which the Trainer puts around the student's forward alone
+            distiller.prefetch(given)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        with self.accelerator.autocast():
             items = self._num_items(num_items_in_batch)
             loss = distiller(loss, logits_of(outputs), given, labels=labels, num_items=items)
         return (loss, outputs) if return_outputs else loss
@@ -93,5 +95,5 @@ class DistillTrainer(Trainer):
         """What divides the sum over rows; None where the Trainer divides by the number of micro-batches itself."""
         if num_items_in_batch is None or getattr(self, "loss_is_scaled_for_ga", None) is False:
             return None
-        # The mean that is taken over processes takes this division back.
-        return num_items_in_batch / (self.accelerator.num_processes if self.args.average_tokens_across_devices else 1)
+        replicas = self.accelerator.num_processes // self.get_tp_size()  # the mean over them takes this division back
+        return num_items_in_batch / (replicas if self.args.average_tokens_across_devices else 1)

@@ -35,10 +35,6 @@ class WaitingDistiller:
         if "total_steps" in options:
             raise HeadstartError("total_steps is the Trainer's own number of steps; leave it out")
         self.pool = as_pool(teachers)
-        for teacher in self.pool.live:
-            config: Any = getattr(teacher.module, "config", None)
-            if hasattr(config, "use_cache"):
-                config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
         self._options = dict(options)
         Distiller(self.pool, total_steps=1, **self._options)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headstart.errors import DataError
+from headstart.tasks.hub import one_line
 
 __all__ = [
     "ORIGIN_FILE",
@@ -122,5 +123,5 @@ def _on_hub(name: str, options: Mapping[str, Any]) -> Mapping[str, Any] | str:
     try:
         loaded: Mapping[str, Any] = datasets.load_dataset(name, **options)
     except Exception as error:  # the Hub's client raises errors of many libraries
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        return one_line(error)
     return loaded

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import TeacherError
-from headstart.tasks.text.model_config import one_line
+from headstart.tasks.hub import one_line
 from headstart.teachers.find import Found
 from headstart.teachers.loaded import Loaded
 

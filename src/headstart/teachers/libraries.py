@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from headstart.errors import TeacherError
-from headstart.tasks.text.model_config import one_line
+from headstart.tasks.hub import one_line, quiet
 from headstart.teachers.loaded import Loaded
 
 # What the class of a model is called in transformers, and what its logits are for.
@@ -39,7 +38,7 @@ def load_transformers(place: str) -> Loaded:
     name, _, revision = (place, "", "") if local else place.partition("@")
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             module, task, missing = _from_pretrained(name, where)
     except TeacherError as error:
         raise TeacherError(f"{place}: {error}") from None
@@ -165,19 +164,3 @@ def _hint(local: bool) -> str:
     if local:
         return "see that the folder holds all that save_pretrained writes"
     return "check the name and the connection; weights are taken as safetensors or plain tensors only"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting what becomes an error of ours, and from drawing bars."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -34,6 +34,7 @@ def load_teacher(
     std: Sequence[float] | None = None,
     classes: Sequence[str] | None = None,
     tokenizer: Any = None,
+    length: int | None = None,
     autocast: torch.dtype | None = None,
     options: TeacherOptions | None = None,
 ) -> Teacher:
@@ -52,6 +53,7 @@ def load_teacher(
             among others, its logits are put into the student's order.
         tokenizer: The student's, for language models: the teacher must have the same one, and further logits that pad
             its vocabulary are cut off. A masked-LM teacher then takes `masked_rows`, as students of the task `mlm` do.
+        length: Tokens of the student's sequences, for language models: the teacher must have positions for them.
         autocast: As in `Teacher`; without effect where the options name a dtype.
         options: What belongs to the teacher's side.
 
@@ -78,6 +80,8 @@ def load_teacher(
     loaded = load_module(found, build)
     name = name or _name(found)
     count = _logits_that_count(found, loaded, options, classes, tokenizer, name)
+    if length is not None:
+        _check_length(loaded.module, length, name)
     dtype = _DTYPES[options.dtype] if options.dtype is not None else _half(loaded.module)
     return Teacher(
         loaded.module,
@@ -119,6 +123,17 @@ def _logits_that_count(
     if options.vocabulary is not None:
         return options.vocabulary
     return class_map(options.classes, loaded.classes, classes, name=name)
+
+
+def _check_length(module: nn.Module, length: int, name: str) -> None:
+    from headstart.tasks.text.models import positions
+
+    known = positions(cast("PreTrainedModel", module))
+    if known is not None and length > known:
+        raise TeacherError(
+            f"teacher {name!r} reads {known} tokens at most, and the student's sequences have {length}; take a teacher "
+            "that reads more, or shorten the sequences (data.length)"
+        )
 
 
 def _renormalisation(
