@@ -3,9 +3,10 @@
 Usage: python benchmarks/glue.py RACE_FOLDER [--budget B] [--arms baseline,distill] [--tasks sst2,stsb] [--seeds 2]
        [--epochs 3] [--workers 2] [--name glue]
 
-Every arm's runs of one budget are fine-tuned by the same protocol (docs/glue.md). Its own seeds are averaged first; the
-intervals are over the seeds of pretraining, and differences from the baseline are taken seed by seed. Fine-tunings that
-are done lie in the run folders, so that it can be interrupted and started again.
+Every arm's final checkpoints, those of its largest budget unless one is named, are fine-tuned by the same protocol
+(docs/glue.md). Its own seeds are averaged first; the intervals are over the seeds of pretraining, and differences from
+the baseline are taken seed by seed. Fine-tunings that are done lie in the run folders, so that it can be interrupted
+and started again.
 """
 
 from __future__ import annotations
@@ -55,17 +56,18 @@ def t_figure(values: Sequence[float]) -> Figure:
 
 
 def chosen_runs(race: RaceRecord, arms: Sequence[str], budget: float | None) -> list[RunRecord]:
-    """The finished runs of some arms (none named: all) at one budget (None: the largest that all of them have)."""
+    """The finished runs of some arms (none named: all) at one budget (None: at the largest that each of them has)."""
     arms = arms or [arm.name for arm in race.arms]
     if unknown := sorted({race.baseline, *arms} - {arm.name for arm in race.arms}):
         raise SystemExit(f"no such arm: {', '.join(unknown)}; there are {', '.join(arm.name for arm in race.arms)}")
     wanted = {race.baseline, *arms}
-    budgets = [{run.budget for run in race.runs if run.arm == arm} for arm in wanted]
-    common = set.intersection(*budgets)
-    if not common or (budget is not None and budget not in common):
-        raise SystemExit(f"the arms {', '.join(sorted(wanted))} have no finished runs at one budget; name others")
-    chosen = max(common) if budget is None else budget
-    return [run for run in race.runs if run.arm in wanted and run.budget == chosen]
+    largest = {arm: max((run.budget for run in race.runs if run.arm == arm), default=None) for arm in wanted}
+    chosen = {arm: largest[arm] if budget is None else budget for arm in wanted}
+    runs = [run for run in race.runs if run.budget == chosen.get(run.arm)]
+    if without := sorted(wanted - {run.arm for run in runs}):
+        at = "" if budget is None else f" at budget {budget:g}"
+        raise SystemExit(f"no finished runs{at}: {', '.join(without)}; name other arms or another budget")
+    return runs
 
 
 def _values(record: GlueRecord) -> dict[str, float]:
@@ -119,9 +121,10 @@ def main() -> None:
     scores: dict[str, dict[int, GlueRecord]] = {}
     for run, record in zip(runs, records, strict=True):
         scores.setdefault(run.arm, {})[run.seed] = record
+    budgets = {f"budget.{run.arm}": Figure(value=run.budget, unit=race.budget_unit) for run in runs}
     result = new_result(
         arguments.name,
-        figures_of(scores, race.baseline),
+        {**budgets, **figures_of(scores, race.baseline)},
         command=command_line(__file__, sys.argv[1:]),
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         seconds=sum(seed.seconds for record in records for task in record.tasks for seed in task.seeds),

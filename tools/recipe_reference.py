@@ -5,6 +5,7 @@ Usage: python tools/recipe_reference.py
 
 from __future__ import annotations
 
+import inspect
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -25,8 +26,10 @@ changed on the command line:
 
     headstart train recipes/fashion-mnist.yaml train.lr=0.1 distill.stop=0.3 --out runs/two
 
-`null` switches off what can be switched off (`distill=null`). This page is written by `tools/recipe_reference.py` from
-the recipe model.
+`null` switches off what can be switched off (`distill=null`). A short recipe to begin with is
+[`recipes/demo.yaml`](../recipes/demo.yaml); [text.md](text.md#recipes) lists those for language models.
+
+This page is written by `tools/recipe_reference.py` from the recipe model.
 """
 
 
@@ -34,21 +37,26 @@ def reference() -> str:
     """The whole page."""
     lines = [HEAD, *_section("", Recipe, "The top level")]
     for task, recipe in RECIPES.items():
-        lines += [f"# `task: {task}`", "", (recipe.__doc__ or "").strip(), ""]
+        lines += [f"## `task: {task}`", "", (recipe.__doc__ or "").strip(), ""]
         for name in ("model", "data"):
-            lines += _section(name, next(filter(_is_model, _parts(recipe.model_fields[name].annotation))))
+            lines += _section(name, next(filter(_is_model, _parts(recipe.model_fields[name].annotation))), level=3)
+        for name, field in recipe.model_fields.items():
+            if name not in Recipe.model_fields:
+                inner = next(filter(_is_model, _parts(field.annotation)))
+                lines += _section(name, inner, about=_text(field), level=3)
     return "\n".join(lines)
 
 
-def _section(path: str, model: type[BaseModel], title: str = "") -> list[str]:
-    lines = [f"## {title or f'`{path}`'}", "", (model.__doc__ or "").strip(), ""]
+def _section(path: str, model: type[BaseModel], title: str = "", about: str = "", level: int = 2) -> list[str]:
+    about = about or inspect.cleandoc(model.__doc__ or "").partition("\n\nExample:")[0]  # of Python, not of YAML
+    lines = [f"{'#' * level} {title or f'`{path}`'}", "", about, ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     below: list[str] = []
     for name, field in model.model_fields.items():
         lines.append(f"| `{name}` | {_type(field)} | {_default(field)} | {_text(field)} |")
         inner = next((part for part in _parts(field.annotation) if _is_model(part)), None)
         if inner is not None and inner.model_fields:  # the base of all sections tells nothing: each task has its own
-            below += _section(f"{path}.{name}" if path else name, inner)
+            below += _section(f"{path}.{name}" if path else name, inner, level=level)
     return [*lines, "", *below]
 
 

@@ -34,6 +34,12 @@ class TeacherError(HeadstartError):
     exit_code = 4
 
 
+class Preempted(HeadstartError):
+    """SIGTERM asked a run to leave: it has written a checkpoint, and the same command goes on from there."""
+
+    exit_code = 75  # sysexits.h: EX_TEMPFAIL, try again
+
+
 class RaceError(HeadstartError):
     """A race that cannot go on, or ended with runs that failed."""
 

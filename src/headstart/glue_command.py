@@ -78,7 +78,8 @@ def _options(**values: Any) -> GlueOptions:
         return GlueOptions(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RecipeError(f"--{first['loc'][0]}={first['input']}: {first['msg']}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"--{first['loc'][0]}={first['input']}: {reason}") from None
 
 
 def _listed(metrics: dict[str, float]) -> str:

@@ -89,17 +89,17 @@ def chosen(race: RaceRecord, arms: list[str], budget: float | None = None) -> li
     return [(run.arm, run.budget, run.seed) for run in chosen_runs(race, arms, budget)]
 
 
-def test_runs_are_those_of_the_largest_budget_that_all_arms_have() -> None:
-    assert chosen(RACE, []) == [("plain", 1, 0), ("plain", 1, 1), ("taught", 1, 0), ("taught", 1, 1), ("early", 1, 0)]
+def test_runs_are_those_of_each_arms_largest_budget() -> None:
+    assert chosen(RACE, []) == [("plain", 2, 0), ("plain", 2, 1), ("taught", 2, 0), ("taught", 2, 1), ("early", 1, 0)]
     # The baseline comes with any choice.
-    assert chosen(RACE, ["taught"]) == [("plain", 2, 0), ("plain", 2, 1), ("taught", 2, 0), ("taught", 2, 1)]
+    assert chosen(RACE, ["early"]) == [("plain", 2, 0), ("plain", 2, 1), ("early", 1, 0)]
     assert {budget for _, budget, _ in chosen(RACE, ["taught"], 1)} == {1}
 
 
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(SystemExit, match="no such arm: late; there are plain, taught, early"):
         chosen_runs(RACE, ["late"], None)
-    with pytest.raises(SystemExit, match="early, plain have no finished runs at one budget"):
+    with pytest.raises(SystemExit, match="no finished runs at budget 2: early"):
         chosen_runs(RACE, ["early"], 2)
     with pytest.raises(SystemExit, match="no finished runs"):
         chosen_runs(race(), [], None)

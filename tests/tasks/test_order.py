@@ -1,11 +1,13 @@
-"""The order of training samples: each once an epoch, cut in equal parts, from seed and step alone."""
+"""The order of samples: each once an epoch, in equal parts, from seed and step alone; held-out ones counted once."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import pytest
 import torch
 
-from headstart.tasks.order import EpochOrder
+from headstart.tasks.order import EpochOrder, held_out_batches
 
 
 def epoch_of(order: EpochOrder, first_step: int) -> list[int]:
@@ -40,3 +42,18 @@ def test_parts_put_together_are_the_batch(parts: int) -> None:
     order = EpochOrder(50, seed=0)
     pieces = [order.part(7, 10, part, parts)[0] for part in range(parts)]
     assert torch.equal(torch.cat(pieces), order.part(7, 10)[0])
+
+
+@pytest.mark.parametrize(("samples", "size", "parts"), list(product([1, 5, 12, 61], [1, 4, 50], [1, 2, 3, 8])))
+def test_each_held_out_sample_counts_once_and_parts_have_equal_batches(samples: int, size: int, parts: int) -> None:
+    dealt = [list(held_out_batches(samples, size, part=part, parts=parts)) for part in range(parts)]
+    counted = [index for part in dealt for batch, count in part for index in batch[:count].tolist()]
+    assert sorted(counted) == list(range(samples))
+    shapes = [[len(batch) for batch, _ in part] for part in dealt]
+    assert all(shape == shapes[0] for shape in shapes)
+    assert max(shapes[0]) <= size
+    assert sum(shapes[0]) * parts < samples + parts
+
+
+def test_one_part_goes_through_held_out_samples_in_order() -> None:
+    assert [(batch.tolist(), count) for batch, count in held_out_batches(5, 2)] == [([0, 1], 2), ([2, 3], 2), ([4], 1)]

@@ -15,7 +15,7 @@ from headstart.cache import Keep
 from headstart.cache.reader import CacheFile
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError, RecipeError, TeacherError
-from headstart.records import RunRecord
+from headstart.records import RunRecord, read_record
 from headstart.train.cached import data_settings
 from headstart.train.caching import cache_recipe
 from headstart.train.calibrate import calibrate
@@ -110,6 +110,47 @@ def test_students_of_any_kind_and_seed_share_a_cache(tiny_data: Path, teachers: 
         for number, change in enumerate(changes)
     ]
     assert not same(found[0], found[2])
+
+
+def test_a_teacher_may_be_listed_twice(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
+    """With other options, say; online and cached it goes by the same two names."""
+    twice: Any = [{"spec": teachers[0], "size": 4}, teachers[0]]
+    cache_recipe(recipe(tiny_data, twice), tmp_path / "targets")
+    _, expected, _ = result(recipe(tiny_data, twice), tmp_path / "online")
+    reading = recipe(tiny_data, twice, distill__cache=str(tmp_path / "targets"))
+    _, found, _ = result(reading, tmp_path / "reading")
+    assert same(expected, found)
+    with pytest.raises(TeacherError, match="teacher: it is given other normalisation or resolution"):
+        Session(recipe(tiny_data, twice[::-1], distill__cache=str(tmp_path / "targets")))
+
+
+def test_making_the_cache_is_in_the_record(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
+    """Beside the teacher's training, whether the teacher is at hand or not: 9 distilled steps of 24 images."""
+    made = recipe(tiny_data, ["old"], teachers={"old": {}}, train__accumulate=2)
+    cache_recipe(made, tmp_path / "targets", teacher_paths={"old": Path(teachers[0])})
+    reading = recipe(
+        tiny_data, ["old"], teachers={"old": {}}, train__accumulate=2, distill__cache=str(tmp_path / "targets")
+    )
+    (cost,) = train(reading, tmp_path / "run").teachers
+    trained, online = read_record(RunRecord, Path(teachers[0]) / "record.json"), recipe(tiny_data, teachers[:1])
+    assert (cost.name, cost.seconds, cost.flops, cost.steps) == ("old", trained.seconds, trained.flops, trained.steps)
+    assert cost.cache_flops == train(online, tmp_path / "online").teacher_flops
+    assert cost.cache_seconds and cost.cache_seconds > 0
+    (live,) = train(online, tmp_path / "online").teachers
+    assert live.cache_seconds is live.cache_flops is None
+    assert live.parameters == cost.parameters
+
+
+def test_part_of_a_batch_is_read_from_a_cache_of_all(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
+    cache_recipe(recipe(tiny_data, teachers), tmp_path / "targets")
+    part: dict[str, Any] = {"distill__fraction": 0.5}
+    _, expected, _ = result(recipe(tiny_data, teachers, **part), tmp_path / "online")
+    _, found, _ = result(
+        recipe(tiny_data, teachers, **part, distill__cache=str(tmp_path / "targets")), tmp_path / "run"
+    )
+    # A teacher that is shown fewer images rounds differently, in the last bit.
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_the_teachers_need_not_be_at_hand(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
@@ -226,19 +267,29 @@ def mlm_recipe(text: Path, /, **overrides: Any) -> Recipe:
     return parse_recipe(content, "tiny text recipe")
 
 
-def test_masked_tokens_are_cached_too(tmp_path: Path) -> None:
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A folder of sentences."""
     pytest.importorskip("transformers")
-    (tmp_path / "text").mkdir()
-    chance = random.Random(0)
+    folder, chance = tmp_path / "text", random.Random(0)
+    folder.mkdir()
     for split, documents in (("train", 100), ("test", 20)):
         texts = (" ".join(chance.choice(WORDS) for _ in range(20)) for _ in range(documents))
-        (tmp_path / "text" / f"{split}.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    train(mlm_recipe(tmp_path / "text"), tmp_path / "old")
+        (folder / f"{split}.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    return folder
+
+
+def test_masked_tokens_are_cached_too(text: Path, tmp_path: Path) -> None:
+    train(mlm_recipe(text), tmp_path / "old")
     distill = {"teachers": [str(tmp_path / "old")], "stop": 0.7}
-    online = mlm_recipe(tmp_path / "text", distill=distill)
+    online = mlm_recipe(text, distill=distill)
     (path,) = cache_recipe(online, tmp_path / "targets")
     assert CacheFile(path).header.rows_per_sample == 2
-    reading = mlm_recipe(tmp_path / "text", distill={**distill, "cache": str(tmp_path / "targets")})
-    _, expected, _ = result(online, tmp_path / "online")
+    reading = mlm_recipe(text, distill={**distill, "cache": str(tmp_path / "targets")})
+    expected_record, expected, _ = result(online, tmp_path / "online")
     _, found, _ = result(reading, tmp_path / "reading")
     assert same(expected, found)
+    # Of these tokens, too, part of a batch can be distilled: the rows are those of the first sequences.
+    part = train(mlm_recipe(text, distill={**distill, "fraction": 0.5}), tmp_path / "part")
+    # Positions are turned into angles once a forward, however many sequences there are.
+    assert part.teacher_flops == pytest.approx((expected_record.teacher_flops or 0) / 2, rel=0.01)

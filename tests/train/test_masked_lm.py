@@ -77,6 +77,15 @@ def test_a_killed_and_resumed_training_gives_the_same_bits_with_every_loss(
     assert weight_bits(tmp_path / "killed") == weight_bits(tmp_path / "whole")
 
 
+def test_a_killed_and_resumed_stream_gives_the_same_bits(text: Path, tmp_path: Path) -> None:
+    data = {"name": str(text), "streaming": True, "vocab_size": 80, "length": 16, "evaluate_sequences": 20}
+    streamed = recipe(text, data=data)
+    whole = train(streamed, tmp_path / "whole")
+    train_until_killed(streamed, tmp_path / "killed", "after the first checkpoint")
+    assert train(streamed, tmp_path / "killed").quality == whole.quality
+    assert weight_bits(tmp_path / "killed") == weight_bits(tmp_path / "whole")
+
+
 def test_micro_batches_give_the_gradient_of_the_whole(text: Path, teacher: str, tmp_path: Path) -> None:
     """Each sequence hides as many tokens as any other, so that the mean over parts is the mean over all."""
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

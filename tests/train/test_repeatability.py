@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headstart.records import RunRecord, read_record
-from headstart.train.checkpoint import CHECKPOINT
+from headstart.train.checkpoint import checkpoints
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from tests.tiny import tiny_recipe, weight_bits
@@ -111,4 +111,4 @@ def test_a_finished_run_is_not_done_again(tiny_data: Path, tmp_path: Path) -> No
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert train(recipe, tmp_path) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
-    assert not (tmp_path / CHECKPOINT).exists()
+    assert not checkpoints(tmp_path)

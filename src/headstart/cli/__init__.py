@@ -24,7 +24,8 @@ app = typer.Typer(
     [bold]headstart cache recipes/demo.yaml[/]                  run its teachers once
     [bold]headstart glue runs/bert[/]                           how good is an encoder?
 
-    Exit codes: 0 done, 1 other errors, 2 wrong recipe or usage, 3 data, 4 teacher, 5 failed runs, 130 interrupted.
+    Exit codes: 0 done, 1 other errors, 2 wrong recipe or usage, 3 data, 4 teacher, 5 failed runs, 75 pre-empted after a
+    checkpoint, 130 interrupted.
     """,
 )
 for command in (race, train, report, teachers, doctor, cache, glue):

@@ -45,8 +45,8 @@ def stdout() -> Console:
     return Console()
 
 
-def stderr() -> Console:
+def stderr(*, quiet: bool = False) -> Console:
     """For all that is no result: progress, warnings."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=quiet)

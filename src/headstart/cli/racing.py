@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, fail, guarded, stderr, stdout
-from headstart.errors import HeadstartError, RecipeError
+from headstart.cli.common import Json, Overrides, fail, guarded, stdout
+from headstart.cli.raced import Raced, RacedCommand, RacedRecipe, cluster_of
+from headstart.errors import HeadstartError
 
 if TYPE_CHECKING:
     from headstart.records import RaceRecord
+    from headstart.report import Price
 
 
 def race(
@@ -30,7 +32,17 @@ def race(
     ] = "baseline,distill",
     budgets: Annotated[str, typer.Option(help="With --cmd: budgets, in whatever the command takes.")] = "",
     seeds: Annotated[str, typer.Option(help="With --cmd: seeds.")] = "0,1,2",
-    workers: Annotated[int, typer.Option(min=1, help="Runs at once; each gets its share of the cores.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at once; each gets its share of the cores. Default: 1; on Ray, all that fit."),
+    ] = None,
+    on: Annotated[str, typer.Option(help="Where runs train: local, ray, or ray://HOST:PORT.")] = "local",
+    cpus: Annotated[float, typer.Option(min=0, help="With --on ray: processors of each run.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="With --on ray: GPUs of each run.")] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print a command for each teacher and run still to be done, and end.")
+    ] = False,
+    only: Annotated[str, typer.Option(help="Do this one alone, as a line of --plan says.")] = "",
     as_json: Json = False,
 ) -> None:
     """Race arms x budgets x seeds, and judge how much faster than the baseline they are.
@@ -39,70 +51,82 @@ def race(
     [bold]headstart race recipes/demo.yaml race.seeds=[0,1,2] distill.stop=0.3 --out runs/three[/]
     [bold]headstart race --cmd "python train.py --arm {arm} --steps {budget} --seed {seed} --record {record}"
     --budgets 500,1000,2000 --out runs/mine[/]
+    [bold]headstart race recipes/demo.yaml --out runs/demo --on ray --gpus 1[/]
+    [bold]headstart race recipes/demo.yaml --out runs/demo --plan > jobs.txt[/]
 
     The command raced writes a small JSON file where {record} says: {"quality": 0.91, "seconds": 12.5}.
     """
+    raced: Raced
     if cmd:
         if recipe is not None:
             fail(HeadstartError("give either a recipe or --cmd, not both"), 2)
-        record = guarded(lambda: _race_command(cmd, out, arms, budgets, seeds, workers))
+        raced = RacedCommand(out, cmd, arms, budgets, seeds)
     elif recipe is not None:
-        record = guarded(lambda: _race_recipe(recipe, overrides or [], out, workers))
+        raced = RacedRecipe(out, recipe, overrides or [])
     else:
         fail(HeadstartError("give a recipe to race, or a command with --cmd; see headstart race --help"), 2)
-    _print_race(record, out, as_json)
+    if plan:
+        print("\n".join(guarded(raced.plan)))
+    elif only:
+        guarded(lambda: raced.do(only))
+    else:
+        _print_race(guarded(lambda: _race(raced, workers, on, cpus, gpus)), out, as_json)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A race folder, with race.json.")],
+    folders: Annotated[list[Path], typer.Argument(help="A race folder, or several to compare.", show_default=False)],
+    price: Annotated[
+        float | None, typer.Option(help="What an hour of the machine costs: the report tells money, too.")
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Of the price.")] = "USD",
+    quality: Annotated[
+        float | None, typer.Option(help="Tell the primary arm's speed-up to this quality, too, such as 0.92.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page that compares several races.")] = Path("comparison.html"),
     as_json: Json = False,
 ) -> None:
-    """Judge a race's records again and draw its report."""
+    """Judge a race's records again and draw its report, or compare several races on one page.
 
-    def again() -> RaceRecord:
-        from headstart.race import judge
-        from headstart.records import RaceRecord, read_record
+    [bold]headstart report runs/demo --price 2.50[/]
+    [bold]headstart report runs/demo --quality 0.92[/]
+    [bold]headstart report runs/images runs/text --out runs/comparison.html[/]
+    """
+    from headstart.race import judge, read_race
+    from headstart.report import Price, quality_sentence
 
-        return judge(read_record(RaceRecord, folder / "race.json"))
-
-    _print_race(guarded(again), folder, as_json)
-
-
-def _race_recipe(path: Path, overrides: list[str], out: Path, workers: int) -> RaceRecord:
-    from headstart.console import Display
-    from headstart.train.load import load_recipe
-    from headstart.train.race_recipe import planned_runs, race_recipe
-
-    recipe = load_recipe(path, overrides)
-    with Display(stderr(), planned_runs(recipe), workers) as display:
-        command = shlex.join(["headstart", "race", str(path), *overrides, "--out", str(out)])
-        return race_recipe(recipe, out, watcher=display, command=command, workers=workers)
-
-
-def _race_command(template: str, out: Path, arms: str, budgets: str, seeds: str, workers: int) -> RaceRecord:
-    from headstart.console import Display
-    from headstart.race import command_function, plan_race
-    from headstart.race import race as run_race
-
-    names = [name.strip() for name in arms.split(",") if name.strip()]
-    lengths, numbers = _numbers(budgets, "--budgets", float), _numbers(seeds, "--seeds", int)
-    with Display(stderr(), plan_race(names, lengths, numbers).runs, workers) as display:
-        return run_race(
-            command_function(template, out),
-            arms=names,
-            budgets=lengths,
-            seeds=numbers,
-            folder=out,
-            command=template,
-            listener=display,
-            workers=workers,
-        )
+    races = dict(zip(folders, guarded(lambda: [judge(read_race(folder)) for folder in folders]), strict=True))
+    machine = None if price is None else guarded(lambda: Price(price, currency))
+    if quality is not None and not as_json:
+        for record in races.values():
+            stdout().print(quality_sentence(record, quality), markup=False, highlight=False, soft_wrap=True)
+    if len(races) == 1:
+        ((folder, record),) = races.items()
+        _print_race(record, folder, as_json, machine)
+    else:
+        _print_races(races, out, as_json, machine)
 
 
-def _print_race(record: RaceRecord, out: Path, as_json: bool) -> None:
+def _race(raced: Raced, workers: int | None, on: str, cpus: float, gpus: float) -> RaceRecord:
+    with cluster_of(on, cpus, gpus) as cluster:
+        return raced.race(workers or (1 if cluster is None else cluster.places), cluster)
+
+
+def _print_races(races: Mapping[Path, RaceRecord], out: Path, as_json: bool, price: Price | None) -> None:
+    from headstart.report import races_table, write_comparison
+
+    page = guarded(lambda: write_comparison(races, out, price=price))
+    if as_json:
+        print(json.dumps([record.model_dump(mode="json") for record in races.values()], indent=1))
+    else:
+        console = stdout()
+        console.print(races_table(races))
+        console.print(f"Comparison: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_race(record: RaceRecord, out: Path, as_json: bool, price: Price | None = None) -> None:
     from headstart.report import results_table, verdict_sentence, write_report
 
-    page = guarded(lambda: write_report(record, out))
+    page = guarded(lambda: write_report(record, out, price=price))
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
@@ -113,10 +137,3 @@ def _print_race(record: RaceRecord, out: Path, as_json: bool) -> None:
     if record.failures:
         runs = len(record.failures)
         fail(HeadstartError(f"{runs} run{'s' if runs > 1 else ''} failed; start the same command again to retry"), 5)
-
-
-def _numbers(text: str, option: str, kind: Callable[[str], Any]) -> list[Any]:
-    try:
-        return [kind(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise RecipeError(f"{option}={text!r}: give numbers with commas between them, for example 1,2,4") from None

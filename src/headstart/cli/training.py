@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,8 +27,13 @@ def train(
     [bold]headstart train recipes/fashion-mnist.yaml --out runs/one[/]
     [bold]headstart train recipes/fashion-mnist.yaml distill=null train.epochs=2 train.seed=1 --out runs/plain[/]
     [bold]headstart train recipes/fashion-mnist.yaml distill.teachers=\[runs/plain] --out runs/two[/]
+    [bold]torchrun --nproc-per-node 8 -m headstart train recipes/fashion-mnist.yaml --out runs/one[/]
+
+    SIGTERM during training writes a checkpoint; exit code 75.
     """
     record = guarded(lambda: _train(recipe, overrides or [], out))
+    if not _speaks():
+        return
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
@@ -37,12 +43,20 @@ def train(
 def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
     from headstart.console import Display
     from headstart.train.load import load_recipe
+    from headstart.train.ranks import disconnect
     from headstart.train.run import train as run
     from headstart.train.teaching import teacher_recipes, train_teachers
 
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
     taught = teacher_recipes(recipe, [recipe])
-    with Display(stderr()) as display:
-        paths = train_teachers(taught, out / "teachers", watcher=display)
+    with Display(stderr(quiet=not _speaks())) as display:
+        paths = train_teachers(taught, out / "teachers", watcher=display, preemptible=True)
         display.training(recipe.name)
-        return run(recipe, out, teacher_paths=paths, progress=display.step)
+        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)
+    disconnect()
+    return record
+
+
+def _speaks() -> bool:
+    """Whether this process tells how it goes: the first of those that torchrun or accelerate launch started."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -46,3 +48,28 @@ class EpochOrder:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._order = (epoch, torch.randperm(self.samples, generator=generator))
         return self._order[1]
+
+
+def held_out_batches(samples: int, size: int, *, part: int = 0, parts: int = 1) -> Iterator[tuple[Tensor, int]]:
+    """Which held-out samples to evaluate in turn, all of them or one of several parts.
+
+    Each part has as many batches as any other, and as large ones; where samples are too few for that, the last one
+    comes again and does not count.
+
+    Args:
+        samples: Number of held-out samples.
+        size: Most samples of a batch.
+        part: Which part (a process).
+        parts: How many there are.
+
+    Yields:
+        Indices of samples, `[up to size]` of int64, and how many of them, from the first on, count.
+
+    Example:
+        >>> [(batch.tolist(), count) for batch, count in held_out_batches(5, 2, part=1, parts=2)]
+        [([2, 3], 2), ([4], 0)]
+    """
+    for begin in range(0, samples, size * parts):
+        share = -(-min(size * parts, samples - begin) // parts)
+        first = begin + part * share
+        yield torch.arange(first, first + share).clamp(max=samples - 1), max(0, min(share, samples - first))

@@ -30,10 +30,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out quality of a model: the metric, and further figures by name."""
+    """Held-out quality of a model: the metric, and further figures by name; each a mean over so many rows."""
 
     quality: float
     others: Mapping[str, float]
+    rows: int
 
 
 class Task(Protocol):
@@ -71,8 +72,12 @@ class Task(Protocol):
         """The task loss of a batch, a scalar."""
         ...  # pragma: no cover
 
-    def evaluate(self, forward: Callable[[Any], Tensor]) -> Evaluation:
-        """Held-out quality of the model whose forward, from inputs to logits, is given."""
+    def evaluate(self, forward: Callable[[Any], Tensor], *, part: int = 0, parts: int = 1) -> Evaluation:
+        """Held-out quality of the model whose forward, from inputs to logits, is given.
+
+        Of several equal parts of the held-out data, this one's: each of some processes takes one. Whichever it is, the
+        forward is called equally often, because a sharded model must be run by all processes at once.
+        """
         ...  # pragma: no cover
 
     def save_beside(self, folder: Path) -> None:

@@ -29,14 +29,14 @@ def data_settings(recipe: Recipe, task: Task) -> dict[str, Any]:
 
 
 def cached_teachers(
-    folder: str, specs: Sequence[str], live: Mapping[str, Teacher], recipe: Recipe, task: Task
+    folder: str, names: Sequence[str], live: Mapping[str, Teacher], recipe: Recipe, task: Task
 ) -> list[CachedTeacher]:
     """What stands in for live teachers in a run that reads its targets from a cache.
 
     Args:
         folder: The cache folder.
-        specs: The teachers, as the recipe that was cached names them.
-        live: Those of them that are at hand: their weights are compared with those that were cached.
+        names: The teachers', as the pool that was cached had them.
+        live: Those of them that are at hand, by name: their weights are compared with those that were cached.
         recipe: Of this run.
         task: Of this run.
 
@@ -44,7 +44,7 @@ def cached_teachers(
         TeacherError: A teacher's targets are not there, are damaged, or are of other weights or other data.
     """
     settings = data_settings(recipe, task)
-    return [CachedTeacher(folder, spec, expected=fingerprint(live.get(spec), task, settings)) for spec in specs]
+    return [CachedTeacher(folder, name, expected=fingerprint(live.get(name), task, settings)) for name in names]
 
 
 def distilled_batches(recipe: Recipe, task: Task, window: Window, total_steps: int, processes: int) -> Batches:

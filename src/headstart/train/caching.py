@@ -8,6 +8,8 @@ from pathlib import Path
 from headstart.cache import Keep, Progress, write_cache
 from headstart.errors import RecipeError
 from headstart.train.cached import data_settings, distilled_batches
+from headstart.train.costs import teacher_cost
+from headstart.train.flops import forward_flops
 from headstart.train.recipe import Recipe
 from headstart.train.session import Session
 
@@ -41,18 +43,23 @@ def cache_recipe(
     """
     if recipe.distill is None:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to cache")
-    live = recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"cache": None})})
+    # Every batch goes to all teachers: streaming them would copy all of them for each.
+    resident = {"cache": None, "residence": "device", "spool": None}
+    live = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=resident)})
     session = Session(live, teacher_paths)
     distiller, pool = session.distiller, session.pool
     if distiller is None or pool is None:
         raise RecipeError(f"{recipe.name}: its window never opens; look at distill.start and distill.stop")
-    processes = session.accelerator.num_processes
+    processes, paths, task = session.accelerator.num_processes, teacher_paths or {}, session.task
+    named = zip(recipe.distill.specs, pool.live, strict=True)
     return write_cache(
         folder,
         pool.live,
-        distilled_batches(live, session.task, distiller.window, session.total_steps, processes),
-        data=data_settings(live, session.task),
+        distilled_batches(live, task, distiller.window, session.total_steps, processes),
+        data=data_settings(live, task),
         use=distiller.use,
         keep=keep,
+        training={teacher.name: teacher_cost(spec, teacher, paths.get(spec, spec)) for spec, teacher in named},
+        flops=lambda teacher, inputs: forward_flops(teacher.module, teacher.prepared(inputs), task.forward),
         progress=progress,
     )

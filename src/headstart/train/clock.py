@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from headstart.train.energy import EnergyMeter
+
 
 class Clock:
     """Seconds of training: runs between `start` and `stop`, and waits for the device at both.
@@ -16,6 +18,7 @@ class Clock:
     Args:
         device: The device that is waited for.
         seconds: What was counted before, where a run is resumed.
+        meter: Measures energy while the clock runs.
 
     Example:
         >>> clock = Clock(torch.device("cpu"), seconds=2.0)
@@ -23,8 +26,9 @@ class Clock:
         True
     """
 
-    def __init__(self, device: torch.device, seconds: float = 0.0) -> None:
+    def __init__(self, device: torch.device, seconds: float = 0.0, meter: EnergyMeter | None = None) -> None:
         self._device = device
+        self._meter = meter
         self._before = seconds
         self._since: float | None = None
 
@@ -36,12 +40,16 @@ class Clock:
     def start(self) -> None:
         """Count from now on."""
         self._synchronize()
+        if self._meter is not None:
+            self._meter.start()
         self._since = time.perf_counter()
 
     def stop(self) -> None:
         """Count no more."""
         self._synchronize()
         self._before, self._since = self.seconds, None
+        if self._meter is not None:
+            self._meter.stop()
 
     def _synchronize(self) -> None:
         if self._device.type != "cpu":

@@ -22,12 +22,17 @@ def distill_kind(recipe: Recipe) -> str | None:
     """The name of its distilling step; None where the recipe does not distil."""
     if recipe.distill is None:
         return None
-    distill = recipe.distill.model_dump(include={"teachers", "loss", "standardize", "draw", "weights", "average"})
+    # What is left out at its default (options, cache, fraction, residence) is so for the sake of names already given.
+    distill = recipe.distill.model_dump(
+        include={"teachers", "loss", "standardize", "draw", "weights", "fraction", "average"}
+    )
     work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs}}
     if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
         work["options"] = options
     if recipe.distill.cache is not None:
         work["cache"] = recipe.distill.cache
+    if recipe.distill.residence != "device":
+        work["residence"] = [recipe.distill.residence, recipe.distill.spool is not None]
     return f"{plain_kind(recipe)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 

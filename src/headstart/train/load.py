@@ -44,10 +44,10 @@ def parse_recipe(content: Mapping[str, Any], where: str) -> Recipe:
         RecipeError: As `load_recipe`.
 
     Example:
-        >>> parse_recipe({"data": {"name": "x"}, "train": {"epochs": 1, "learning": 2}}, "here")
+        >>> parse_recipe({"data": {"name": "x"}, "train": {"epochs": 1, "wings": 2}}, "here")
         Traceback (most recent call last):
         ...
-        headstart.errors.RecipeError: here: train.learning: unknown key
+        headstart.errors.RecipeError: here: train.wings: unknown key
     """
     return validate(content, lambda location: where)
 

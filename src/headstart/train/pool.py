@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from headstart.distill import Teacher, TeacherPool
-from headstart.distill.targets import TargetSource
+from headstart.distill.targets import TargetSource, numbered
 from headstart.errors import TeacherError
 from headstart.tasks import Task
 from headstart.teachers import TeacherEntry, load_teacher
@@ -44,26 +44,34 @@ def load_pool(
         place = paths.get(entry.spec, entry.spec)
         return load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
 
-    teachers: list[TargetSource] = []
+    teachers: Iterable[TargetSource]
     if distill.cache is not None:
-        at_hand = [entry for entry in distill.teachers if entry.spec in paths or Path(entry.spec).exists()]
-        live = {entry.spec: load(entry) for entry in at_hand}
-        teachers.extend(cached_teachers(distill.cache, distill.specs, live, recipe, task))
+        named = dict(zip(numbered(distill.specs), distill.teachers, strict=True))  # as a pool of live ones names them
+        at_hand = {name: entry for name, entry in named.items() if entry.spec in paths or Path(entry.spec).exists()}
+        live = {name: load(entry) for name, entry in at_hand.items()}
+        teachers = cached_teachers(distill.cache, list(named), live, recipe, task)
     else:
         sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
-        for entry in distill.teachers:
-            teacher = load(entry)
-            teacher.to(device)
-            _check_fit(teacher, sample, task.num_classes)
-            teachers.append(teacher)
-    return TeacherPool(teachers, draw=distill.draw, weights=distill.weights, seed=recipe.train.seed)
+        # One by one: a pool that streams puts each away before it asks for the next.
+        teachers = (_fitting(load(entry), device, sample, task.num_classes) for entry in distill.teachers)
+    return TeacherPool(
+        teachers,
+        draw=distill.draw,
+        weights=distill.weights,
+        seed=recipe.train.seed,
+        per_rank=distill.per_rank,
+        residence=distill.residence,
+        spool=distill.spool,
+    )
 
 
-def _check_fit(teacher: Teacher, sample: Any, classes: int) -> None:
-    """Fail before the first step, and not at the window's opening."""
+def _fitting(teacher: Teacher, device: torch.device, sample: Any, classes: int) -> Teacher:
+    """The teacher, on the device; one that does not fit fails here, and not at the window's opening."""
+    teacher.to(device)
     logits = teacher.logits(sample)
     if logits.shape[-1] != classes:
         raise TeacherError(
             f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
             "both must be trained on the same classes"
         )
+    return teacher

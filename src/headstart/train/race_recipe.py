@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from headstart.errors import RecipeError
 from headstart.race import RaceFunction, Run, plan_race, race, run_folder
 from headstart.records import Arm, Calibration, RaceRecord, RunRecord
 from headstart.train.calibrate import calibrate
+from headstart.train.cluster import Cluster
 from headstart.train.environment import environment
+from headstart.train.judging import check_judging
 from headstart.train.load import dump_recipe, varied
 from headstart.train.recipe import Race, Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from headstart.train.teaching import teacher_recipes, train_teachers
+from headstart.train.trackers import track_race
 from headstart.train.watcher import SilentWatcher, Watcher
 from headstart.train.workers import Workers
 
@@ -29,6 +33,7 @@ def race_recipe(
     watcher: Watcher | None = None,
     command: str = "",
     workers: int = 1,
+    cluster: Cluster | None = None,
 ) -> RaceRecord:
     """Train the teachers, run the race, calibrate its step times and judge it. What is finished is not done again.
 
@@ -39,6 +44,7 @@ def race_recipe(
         command: For the record.
         workers: Runs trained at once, each in a process with its share of the cores; see `Workers`. The watcher is then
             told of a teacher's steps only.
+        cluster: Where teachers and runs are trained and step times calibrated, `workers` at once. Default: here.
 
     Raises:
         HeadstartError: There is no `race` section, or an arm's overrides, the data, a budget or a teacher do not fit;
@@ -50,17 +56,17 @@ def race_recipe(
     if not (folder / "race.json").exists():
         firsts = {run.arm: run for run in reversed(planned_runs(recipe))}.values()
         _rehearse([run_recipe(arms[run.arm], run.budget, run.seed) for run in firsts], taught)
-    paths = train_teachers(taught, folder / "teachers", watcher=watcher)
+    paths = _train_teachers(taught, folder / "teachers", watcher, workers, cluster)
 
     def measure() -> Calibration:
-        raced = [*arms.values(), *taught.values()]
-        return calibrate(
-            raced, teacher_paths=paths, pairs=settings.calibration_pairs, progress=watcher.calibration_step
-        )
+        raced, pairs = [*arms.values(), *taught.values()], settings.calibration_pairs
+        if cluster is not None:
+            return cluster.call(calibrate, raced, teacher_paths=paths, pairs=pairs)
+        return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
 
     with ExitStack() as stack:
-        pool = stack.enter_context(Workers(workers)) if workers > 1 else None
-        return race(
+        pool = stack.enter_context(Workers(workers)) if workers > 1 and cluster is None else cluster
+        record = race(
             _runner(arms, folder, paths, watcher, pool),
             arms=_arms(settings),
             budgets=settings.budgets,
@@ -71,13 +77,19 @@ def race_recipe(
             name=recipe.name,
             budget_unit=budget_unit(recipe),
             calibrate=measure,
-            # Without the race section: more budgets, seeds or arms are the same race, only longer.
-            recipe=dump_recipe(recipe.model_copy(update={"race": None})),
+            recipe=race_definition(recipe),
             command=command,
-            environment=environment(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+            environment=_environment() if cluster is None else cluster.call(_environment),
             listener=watcher,
             workers=workers,
         )
+    track_race(record, recipe, folder)
+    return record
+
+
+def race_definition(recipe: Recipe) -> str:
+    """What must not change while a recipe is raced: all but the race section, as more budgets are the same race."""
+    return dump_recipe(recipe.model_copy(update={"race": None}))
 
 
 def planned_runs(recipe: Recipe) -> list[Run]:
@@ -119,9 +131,13 @@ def _arms(settings: Race) -> list[Arm]:
 
 
 def _runner(
-    arms: Mapping[str, Recipe], folder: Path, paths: Mapping[str, Path], watcher: Watcher, pool: Workers | None
+    arms: Mapping[str, Recipe],
+    folder: Path,
+    paths: Mapping[str, Path],
+    watcher: Watcher,
+    pool: Workers | Cluster | None,
 ) -> RaceFunction:
-    """The function that is raced: trains here, or in one of the pool's processes."""
+    """The function that is raced: trains here, in one of the pool's processes, or on the cluster."""
 
     def run(arm: str, budget: float, seed: int) -> RunRecord:
         recipe, place = run_recipe(arms[arm], budget, seed), run_folder(folder, arm, budget, seed)
@@ -131,6 +147,24 @@ def _runner(
         return pool.call(train, recipe, place, teacher_paths=paths, labels=labels)
 
     return run
+
+
+def _train_teachers(
+    taught: Mapping[str, Recipe], folder: Path, watcher: Watcher, workers: int, cluster: Cluster | None
+) -> dict[str, Path]:
+    """One after the other here, side by side on a cluster."""
+    if cluster is None:
+        return train_teachers(taught, folder, watcher=watcher)
+    paths = {name: folder / name for name in taught}
+    with ThreadPoolExecutor(workers) as threads:
+        jobs = [threads.submit(cluster.call, train, made, paths[name]) for name, made in taught.items()]
+        for job in jobs:
+            job.result()
+    return paths
+
+
+def _environment() -> dict[str, str]:
+    return environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _race_section(recipe: Recipe) -> Race:
@@ -148,4 +182,5 @@ def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
     """
     for run in runs:
         ready = run.distill is None or not any(name in taught for name in run.distill.specs)
+        check_judging(run)
         Session(run if ready else run.model_copy(update={"distill": None}))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from headstart.config import Config
+from headstart.tasks.glue.options import GlueOptions
 from headstart.tasks.images.config import ImageData, ImageModel
 from headstart.tasks.text.config import MlmData, MlmModel
 from headstart.teachers import TeacherEntry, expand_spec
@@ -51,6 +59,9 @@ class Train(Config):
     """Of the task loss."""
     clip_norm: Positive | None = None
     """Largest norm of the gradient; null: no clipping."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """Of several processes. none: each holds the whole student (DDP); fsdp: each holds a part of its weights, gradients
+    and optimiser state (FSDP2). Teachers are whole on each."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16: autocast, for student and teachers."""
     seed: Seed = 0
@@ -61,12 +72,21 @@ class Train(Config):
     """Steps between two lines of metrics."""
     checkpoint_every: PositiveInt = 1000
     """Steps between two checkpoints."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+    """What metrics, settings and results are logged to besides the run folder; each needs its package."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps, and not both (null for the other)")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a key that is newer than recipes in run folders, where it changes nothing: these stay the same."""
+        content: dict[str, Any] = handler(self)
+        newer: dict[str, Any] = {"sharding": "none", "trackers": []}
+        return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Train:
@@ -103,10 +123,19 @@ class Distill(Config):
     """Standardise both sides' logits first (arXiv 2403.01427)."""
     draw: PositiveInt | Literal["all"] = 1
     """Teachers asked at a step: a number, drawn at random, or all."""
+    per_rank: bool = False
+    """Draw anew on each process, so that n of them see up to n teachers at a step, instead of the same on all."""
     weights: list[float] | None = None
     """Odds of the teachers; null: equal."""
     cache: str | None = None
     """A folder that `headstart cache` has filled: targets are read from it and no teacher runs; null: teachers run."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of each batch that is distilled: its first samples; teachers see no others, and cost less."""
+    residence: Literal["device", "stream"] = "device"
+    """Where teachers are: all on the device, or two at most, the others waiting on the host."""
+    spool: str | None = None
+    """With `residence: stream`, a folder for files in which they wait; null: the host's memory (without CUDA: files in
+    the system's temporary folder)."""
     average: Literal["probability", "logit"] | None = None
     """Mean of several teachers of one step; null: the one that a random draw estimates without bias (see Distiller)."""
 
@@ -120,10 +149,23 @@ class Distill(Config):
             for spec in expand_spec(entry.spec)
         ]
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that are newer than recipes in run folders, where they change nothing: these stay the same."""
+        content: dict[str, Any] = handler(self)
+        newer = {"per_rank": False, "fraction": 1.0, "residence": "device", "spool": None}
+        return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
+
     @property
     def specs(self) -> list[str]:
         """The teachers' specs, in order."""
         return [entry.spec for entry in self.teachers]
+
+    @model_validator(mode="after")
+    def _spool_of_a_stream(self) -> Distill:
+        if self.spool is not None and self.residence != "stream":
+            raise ValueError(f"spool={self.spool!r}: teachers wait in files with residence: stream only")
+        return self
 
     @model_validator(mode="after")
     def _window(self) -> Distill:
@@ -259,6 +301,8 @@ class MlmRecipe(Recipe):
     task: Literal["mlm"] = "mlm"
     model: MlmModel = MlmModel()
     data: MlmData
+    glue: GlueOptions | None = None
+    """Judge a run by its GLUE score, and not by the masked-LM loss; null: by the loss."""
 
     @property
     def model_label(self) -> str:
@@ -270,6 +314,14 @@ class MlmRecipe(Recipe):
         """Model, and how many tokens there are to read, to predict and to choose from."""
         data = self.data.model_dump(include={"name", "subset", "tokenizer", "vocab_size", "length", "mask"})
         return {"model": self.model.model_dump(), "data": data}
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a section that is newer than recipes in run folders, where there is none: these stay the same."""
+        content: dict[str, Any] = handler(self)
+        if self.glue is None:
+            content.pop("glue", None)
+        return content
 
     @model_validator(mode="after")
     def _streams_have_no_epochs(self) -> MlmRecipe:

@@ -8,22 +8,32 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import Teacher
-from headstart.distill.targets import TargetSource
-from headstart.errors import HeadstartError
-from headstart.records import RunRecord, TeacherCost
-from headstart.teachers import find_teacher
-from headstart.train.checkpoint import load_checkpoint, save_checkpoint
+from headstart.distill.last_call import LastCall
+from headstart.distill.part import first_part
+from headstart.distill.targets import Keys
+from headstart.errors import HeadstartError, Preempted
+from headstart.records import RunRecord
+from headstart.train import ranks
 from headstart.train.clock import Clock, timed
+from headstart.train.costs import teacher_cost
+from headstart.train.energy import EnergyMeter
 from headstart.train.environment import environment
 from headstart.train.flops import forward_flops, step_flops
+from headstart.train.judging import check_judging, judged, judged_by_glue
 from headstart.train.kinds import count_steps
+from headstart.train.preemption import Preemption
 from headstart.train.recipe import Recipe
+from headstart.train.resume import resume, save
 from headstart.train.runfolder import RunFolder, peak_memory
 from headstart.train.session import Session
+from headstart.train.trackers import Trackers
 
 _TIMED_FORWARDS = 3
+_GO_ON = "a checkpoint is written, and the same command goes on from there"
 
 
 class Progress(Protocol):
@@ -41,88 +51,112 @@ def train(
     teacher_paths: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
     labels: Mapping[str, Any] | None = None,
+    preemptible: bool = False,
 ) -> RunRecord:
     """Train a recipe; a run that was interrupted goes on from its checkpoint, a finished one is not done again.
+
+    Of several processes (`torchrun`, `accelerate launch`) all call it, with the same folder; one writes.
 
     Args:
         recipe: What to train.
         folder: The run folder.
         teacher_paths: Run folders of the teachers that the recipe names.
-        progress: Told how far it is.
+        progress: Told how far it is, and then each fine-tuning where the recipe has a `glue` section.
         labels: Fields of the record that a race knows: arm, budget, seed.
+        preemptible: Whether SIGTERM during training, to any of the processes, makes all write a checkpoint and leave.
 
     Raises:
+        Preempted: SIGTERM came, and the checkpoint is written.
         HeadstartError: The folder holds another run or cannot be written, the loss is not finite, or anything that the
             recipe, data, or teachers got wrong.
     """
+    ranks.connect()
     place = RunFolder(Path(folder), recipe)
-    if record := place.finished():
+    if record := ranks.from_main(place.finished):
         return record
+    check_judging(recipe)
     session = Session(recipe, teacher_paths)
     # Before the first step: an operator whose FLOPs are not known must not be found after hours of training.
     known = _known_before(session, teacher_paths or {})
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
-    seconds = _train_steps(session, place, progress)
-    evaluation = session.evaluate()
-    record = RunRecord(
-        quality=evaluation.quality,
-        losses=dict(evaluation.others),
-        seconds=seconds,
-        memory_bytes=peak_memory(session.device),
-        **known,
-        **(labels or {}),
-    )
-    if session.accelerator.is_main_process:
+    with Trackers(recipe, place.path, labels) as trackers:
+        seconds, joules = _train_steps(session, place, progress, preemptible, trackers)
+        evaluation = session.evaluate()
+        memory = peak_memory(session.device)
+        record = RunRecord(
+            quality=evaluation.quality,
+            losses=dict(evaluation.others),
+            seconds=seconds,
+            energy_joules=joules,
+            memory_bytes=None if memory is None else int(ranks.largest(memory)),
+            **known,
+            **(labels or {}),
+        )
+        place.save_weights(session.student, session.task.describe())
+        if not ranks.is_main():
+            return place.wait_until_finished()
         session.task.save_beside(place.path)
-        place.finish(session.student, session.task.describe(), record)
-    return record
+        record = judged(record, recipe, place.path, progress)
+        place.finish(record)
+        trackers.log_result(record, session.total_steps)
+        return record
 
 
-def _train_steps(session: Session, place: RunFolder, progress: Progress | None) -> float:
-    """Train from the checkpoint, or the beginning, to the end; the seconds it took in all."""
-    config = session.recipe.train
-    first, seconds = _resume(session, place)
-    clock = Clock(session.device, seconds)
-    clock.start()
-    for step in range(first, session.total_steps):
-        loss = session.train_step(step)
-        done = step + 1
-        if done % config.log_every == 0 or done == session.total_steps:
-            clock.stop()
-            _log(session, place, done, float(loss), clock.seconds)
-            if progress is not None:
-                progress(done, session.total_steps, float(loss))
-            clock.start()
-        if done % config.checkpoint_every == 0 and done < session.total_steps:
-            clock.stop()
-            save_checkpoint(place.path, {"step": done, "seconds": clock.seconds, **session.state_dict()})
-            clock.start()
-    clock.stop()
-    return clock.seconds
+def _train_steps(
+    session: Session, place: RunFolder, progress: Progress | None, preemptible: bool, trackers: Trackers
+) -> tuple[float, float | None]:
+    """Train from the checkpoint, or the beginning, to the end; the seconds and joules it took in all."""
+    config, total, slowly_judged = session.recipe.train, session.total_steps, judged_by_glue(session.recipe)
+    first, seconds = resume(session, place.path)
+    place.go_on_from(first)
+    meter = EnergyMeter(session.device)
+    if first > 0 or session.accelerator.num_processes > 1:  # a part only is measured here
+        meter.give_up()
+    clock = Clock(session.device, seconds, meter)
+    with Preemption(preemptible) as preemption:
+        clock.start()
+        for done in range(first + 1, total + 1):
+            loss = session.train_step(done - 1)
+            if done % config.log_every == 0 or done == total:
+                clock.stop()
+                line = _measure(session, place, done, float(loss), clock.seconds)
+                place.append_metrics(line)
+                trackers.log(line, done)
+                if progress is not None:
+                    progress(done, total, line["loss"])
+                clock.start()
+            leaving = preemption.asked() and done < total
+            if leaving or (slowly_judged if done == total else done % config.checkpoint_every == 0):
+                clock.stop()
+                save(session, place.path, done, clock.seconds)
+                if leaving:
+                    raise Preempted(f"{place.path}: SIGTERM after step {done} of {total}; {_GO_ON}")
+                clock.start()
+        clock.stop()
+    return ranks.largest(clock.seconds), meter.joules
 
 
-def _resume(session: Session, place: RunFolder) -> tuple[int, float]:
-    state = load_checkpoint(place.path)
-    step = int(state["step"]) if state else 0
-    place.go_on_from(step)
-    if state is None:
-        return 0, 0.0
-    session.load_state_dict(state)
-    return step, float(state["seconds"])
-
-
-def _log(session: Session, place: RunFolder, step: int, loss: float, seconds: float) -> None:
+def _measure(session: Session, place: RunFolder, step: int, loss: float, seconds: float) -> dict[str, float]:
+    """A line of metrics, means over the processes."""
+    last = session.distiller.last if session.distiller is not None else None
+    parts = {} if last is None or last.step != step - 1 else _parts(last)
+    loss, *means = ranks.mean([loss, *parts.values()])
     if not math.isfinite(loss):
         raise HeadstartError(
             f"{place.path}: the loss is {loss} at step {step}; "
             "a lower train.lr, a longer train.warmup or train.clip_norm usually help"
         )
     line = {"step": step, "seconds": round(seconds, 4), "loss": loss, "lr": session.optimizer.param_groups[0]["lr"]}
-    last = session.distiller.last if session.distiller is not None else None
-    if last is not None and last.step == step - 1:
-        line |= {"task_loss": last.task_loss, "distill_loss": last.distill_loss, "weight": last.weight}
-    place.append_metrics(line)
+    if last is not None and parts:
+        line |= {**dict(zip(parts, means, strict=True)), "weight": last.weight}
+    return line
+
+
+def _parts(last: LastCall) -> dict[str, float]:
+    """What the losses of a distilled step were, and how far student and teacher agree where the same pass told it."""
+    parts = {"task_loss": last.task_loss, "distill_loss": last.distill_loss}
+    return parts if last.agreement is None else {**parts, "agreement": last.agreement}
 
 
 def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[str, Any]:
@@ -131,19 +165,19 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
     specs = recipe.distill.specs if recipe.distill else []
     teachers = session.pool.teachers if session.pool is not None else []
     inputs = session.task.batch(0, recipe.train.batch_size).inputs
-    forward = session.task.forward
-    teacher_flops = _over_all_draws(
-        session, lambda teacher: forward_flops(teacher.module, teacher.prepared(inputs), forward)
+    forward, shown = session.task.forward, _shown_to_teachers(session)
+    teacher_flops = session.parts * _over_all_draws(
+        session, lambda teacher: forward_flops(teacher.module, teacher.prepared(shown), forward)
     )
     return {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
         "steps": count_steps(recipe, total_steps),
-        "flops": step_flops(session.student, inputs, forward) * total_steps + teacher_flops,
+        "flops": step_flops(_whole_student(session), inputs, forward) * total_steps + teacher_flops,
         "teacher_flops": teacher_flops,
         "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
         "teachers": [
-            _teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
+            teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
             for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
         ],
         "settings": recipe.model_dump(mode="json"),
@@ -151,36 +185,35 @@ def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[s
     }
 
 
+def _whole_student(session: Session) -> nn.Module:
+    """The student, or one like it where it is sharded."""
+    return session.task.build_model() if isinstance(session.student, FSDPModule) else session.student
+
+
 def _over_all_draws(session: Session, cost: Callable[[Teacher], float]) -> float:
-    """What the teachers asked in the whole run cost: the draw of each step is known ahead."""
+    """What the teachers asked in the whole run cost, as a mean over processes: each step's draw is known ahead."""
     pool, distiller, total = session.pool, session.distiller, session.total_steps
     if pool is None or distiller is None:
         return 0
-    costs = [cost(teacher) if isinstance(teacher, Teacher) else 0.0 for teacher in pool.teachers]
+    costs = []
+    for teacher in pool.teachers:
+        pool.bring(teacher, session.device)
+        costs.append(cost(teacher) if isinstance(teacher, Teacher) else 0.0)
     distilled = (step for step in range(total) if distiller.window.scale(step, total) > 0)
-    return sum(costs[index] for step in distilled for index in pool.chosen(step))
+    return ranks.mean([sum(costs[index] for step in distilled for index in pool.chosen(step))])[0]
 
 
 def _forward_seconds(session: Session, teacher: Teacher) -> float:
     """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
-    train, processes = session.recipe.train, session.accelerator.num_processes
-    inputs = session.task.batch(0, train.batch_size, parts=train.accumulate * processes).inputs
+    inputs = _shown_to_teachers(session)
     times = [timed(lambda: teacher.logits(inputs), session.device) for _ in range(_TIMED_FORWARDS)]
-    return train.accumulate * min(times)
+    return session.recipe.train.accumulate * min(times)
 
 
-def _teacher_cost(spec: str, teacher: TargetSource, path: str | Path) -> TeacherCost:
-    if not isinstance(teacher, Teacher):  # cached: it need not even be at hand
-        return TeacherCost(name=spec)
-    parameters = sum(parameter.numel() for parameter in teacher.module.parameters())
-    record = find_teacher(path).record
-    if record is None:
-        return TeacherCost(name=spec, parameters=parameters)
-    return TeacherCost(
-        name=spec,
-        parameters=parameters,
-        quality=record.quality,
-        seconds=record.seconds,
-        flops=record.flops,
-        steps=record.steps,
-    )
+def _shown_to_teachers(session: Session) -> Any:
+    """The inputs of a micro-batch that teachers are given."""
+    distill = session.recipe.distill
+    batch = session.task.batch(0, session.recipe.train.batch_size, parts=session.parts)
+    fraction = 1.0 if distill is None else distill.fraction
+    part = first_part(fraction, batch.inputs, Keys(batch.samples, batch.epoch))
+    return batch.inputs if part is None else part.of_inputs(batch.inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,22 +11,27 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from headstart.errors import HeadstartError
 from headstart.records import RunRecord, read_record, write_atomically, write_record
 from headstart.teachers import DESCRIPTION_KEY
 from headstart.teachers.find import RECORD, WEIGHTS
-from headstart.train.checkpoint import remove_checkpoint
-from headstart.train.load import dump_recipe
+from headstart.train import ranks
+from headstart.train.checkpoint import remove, remove_checkpoints
+from headstart.train.load import dump_recipe, load_recipe
+from headstart.train.parallel import gathered
 from headstart.train.recipe import Recipe
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+_LOOK_EVERY = 0.2  # seconds
 
 
 class RunFolder:
-    """A folder with `recipe.yaml`, `metrics.jsonl`, `model.safetensors`, `record.json`; a checkpoint while it runs.
+    """A folder with `recipe.yaml`, `metrics.jsonl`, `model.safetensors`, `record.json`; checkpoints while it runs.
+
+    Of several processes one writes; the methods do nothing on the others.
 
     Args:
         path: Made if it does not exist.
@@ -37,31 +43,42 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
-        text = dump_recipe(recipe)
         existing = path / RECIPE
-        if existing.exists() and existing.read_text(encoding="utf-8") != text:
+        if not ranks.is_main():
+            return
+        if not existing.exists():
+            with _writing(existing):
+                write_atomically(existing, dump_recipe(recipe).encode())
+        elif not _same(existing, recipe):
             raise HeadstartError(
                 f"{path}: holds a run of another recipe (see {existing}); give another --out, or delete the folder"
             )
-        if not existing.exists():
-            with _writing(existing):
-                write_atomically(existing, text.encode())
 
     def finished(self) -> RunRecord | None:
         """The record, if the run has finished."""
         path = self.path / RECORD
         return read_record(RunRecord, path) if path.exists() and (self.path / WEIGHTS).exists() else None
 
+    def wait_until_finished(self) -> RunRecord:
+        """The record, once the process that writes has written it. Judging may take it hours."""
+        while (record := self.finished()) is None:
+            time.sleep(_LOOK_EVERY)
+        return record
+
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line of metrics."""
+        if not ranks.is_main():
+            return
         path = self.path / METRICS
         with _writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def go_on_from(self, step: int) -> None:
         """Drop what a killed run left beyond a step: half-written files, and metrics, which will come again."""
+        if not ranks.is_main():
+            return
         for unfinished in self.path.glob(".*.tmp"):
-            unfinished.unlink(missing_ok=True)
+            remove(unfinished)
         path = self.path / METRICS
         kept = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -73,25 +90,31 @@ class RunFolder:
         with _writing(path):
             write_atomically(path, "".join(kept).encode())
 
-    def finish(self, model: nn.Module, description: dict[str, Any], record: RunRecord) -> None:
-        """Write weights, then record (which makes the run a finished one), then drop the checkpoint."""
-        weights = {name: value.cpu().contiguous() for name, value in _without_ties(model.state_dict()).items()}
+    def save_weights(self, model: nn.Module, description: dict[str, Any]) -> None:
+        """Write the weights, with what says how to use them as a teacher; all processes have to call it."""
+        weights = gathered(model)
+        if not ranks.is_main():
+            return
         # Transformers reads no weights that do not say which framework they are of.
         metadata = {"format": "pt", DESCRIPTION_KEY: json.dumps(description)}
         with _writing(self.path):
             write_atomically(self.path / WEIGHTS, save(weights, metadata=metadata))
+
+    def finish(self, record: RunRecord) -> None:
+        """Write the record, which makes a run with weights a finished one, then drop the checkpoints."""
+        with _writing(self.path):
             write_record(record, self.path / RECORD)
-        remove_checkpoint(self.path)
+        remove_checkpoints(self.path)
 
 
-def _without_ties(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A tensor that has several names once, by the first of them, as safetensors wants it and transformers does it."""
-    first: dict[int, str] = {}
-    return {
-        name: value.detach()
-        for name, value in state.items()
-        if not value.numel() or first.setdefault(value.data_ptr(), name) == name
-    }
+def _same(path: Path, recipe: Recipe) -> bool:
+    """Whether a file holds the same recipe; how a batch is cut may differ, as a run may resume on other machines."""
+    try:
+        existing = load_recipe(path)
+    except HeadstartError:
+        return False
+    train = existing.train.model_copy(update={"accumulate": recipe.train.accumulate})
+    return existing.model_copy(update={"train": train}) == recipe
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import struct
 import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -10,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
 from headstart.distill import Distiller, TeacherPool, Window
 from headstart.distill.targets import Keys
 from headstart.errors import RecipeError
 from headstart.tasks import Evaluation, Task
+from headstart.train import ranks
 from headstart.train.cached import distilled_batches, require_targets
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
+from headstart.train.parallel import average_statistics, shard
 from headstart.train.pool import load_pool
 from headstart.train.recipe import Distill, Recipe
 from headstart.train.task import build_task
+from headstart.train.trackers import require_trackers
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -35,23 +41,21 @@ class Session:
         teacher_paths: Where the teachers lie that the recipe names.
 
     Raises:
-        RecipeError: The recipe trains not even one step.
+        RecipeError: The recipe trains not even one step, or a tracker is not installed.
         TeacherError: A teacher cannot be read or does not fit.
     """
 
     def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
         train = recipe.train
         self.recipe = recipe
-        # Not told of the precision: Accelerate would turn all logits into float32, a copy that no loss here needs.
-        self.accelerator = Accelerator(mixed_precision="no")
+        require_trackers(train.trackers)
+        self.accelerator = ranks.connect()
+        self._check_parts()
         _make_deterministic(train.deterministic)
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         self.total_steps = _total_steps(recipe, self.task.samples)
-        model = self.task.build_model()
-        self.model: nn.Module
-        self.optimizer: torch.optim.Optimizer
-        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, train))
+        self.model, self.optimizer = self._prepared(self.task.build_model())
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=_AUTOCAST[train.precision])
         self.distiller = (
             _distiller(recipe.distill, pool, self.total_steps) if recipe.distill and pool is not None else None
@@ -77,6 +81,11 @@ class Session:
         """The teachers; None where there are none, or the window has closed and they were let go."""
         return self._pool() if self._pool is not None else None
 
+    @property
+    def parts(self) -> int:
+        """Micro-batches of an optimiser step, those of all processes together."""
+        return self.recipe.train.accumulate * int(self.accelerator.num_processes)
+
     def train_step(self, step: int) -> Tensor:
         """One optimiser step.
 
@@ -84,31 +93,32 @@ class Session:
             step: Counted from 0. Together with the weights it determines everything the step does.
 
         Returns:
-            The loss (task and distillation), a scalar, detached.
+            The loss (task and distillation) of this process's part of the batch, a scalar, detached.
         """
-        train, accelerator = self.recipe.train, self.accelerator
+        train = self.recipe.train
         set_lr(self.optimizer, train.lr * lr_scale(step, self.total_steps, train))
         self.model.train()
-        parts = train.accumulate * accelerator.num_processes
         total = torch.zeros((), device=self.device)
         for micro in range(train.accumulate):
-            part = accelerator.process_index * train.accumulate + micro
+            part = ranks.rank() * train.accumulate + micro
+            torch.manual_seed(_part_seed(train.seed, step, part))
             with self._synchronised(micro == train.accumulate - 1):
-                loss = self._loss(step, part, parts)
-                accelerator.backward(loss / train.accumulate)
+                loss = self._loss(step, part)
+                self.accelerator.backward(loss / train.accumulate)
             total += loss.detach() / train.accumulate
         if train.clip_norm is not None:
-            accelerator.clip_grad_norm_(self.model.parameters(), train.clip_norm)
+            nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        average_statistics(self.student)
         if self.distiller is not None:
             self.distiller.step()
         return total
 
     def evaluate(self) -> Evaluation:
-        """Held-out quality of the student as it is now."""
+        """Held-out quality of the student as it is now; each process evaluates a part."""
         self.model.eval()
-        return self.task.evaluate(self._forward)
+        return _over_ranks(self.task.evaluate(self._forward, part=ranks.rank(), parts=ranks.count()))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, teachers excepted."""
@@ -116,8 +126,6 @@ class Session:
             "model": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else None,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -126,16 +134,14 @@ class Session:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.distiller is not None and state["distiller"] is not None:
             self.distiller.load_state_dict(state["distiller"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
 
-    def _loss(self, step: int, part: int, parts: int) -> Tensor:
-        batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=parts)
-        logits = self._forward(batch.inputs)
+    def _loss(self, step: int, part: int) -> Tensor:
+        batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=self.parts)
         if self.distiller is None:
-            return self.task.loss(logits, batch)
+            return self.task.loss(self._forward(batch.inputs), batch)
         smoothing, keys = self.recipe.train.label_smoothing, Keys(batch.samples, batch.epoch)
+        self.distiller.prefetch(batch.inputs, keys=keys)
+        logits = self._forward(batch.inputs)
         return self.distiller.loss(logits, batch.labels, batch.inputs, label_smoothing=smoothing, keys=keys)
 
     def _forward(self, inputs: Any) -> Tensor:
@@ -150,8 +156,50 @@ class Session:
             processes = self.accelerator.num_processes
             require_targets(cached, distilled_batches(self.recipe, self.task, window, self.total_steps, processes))
 
+    def _check_parts(self) -> None:
+        size = self.recipe.train.batch_size
+        if size % self.parts:
+            raise RecipeError(
+                f"train.batch_size={size} cannot be cut into {self.parts} equal parts, "
+                f"{self.recipe.train.accumulate} on each of {ranks.count()} processes; change it, or their number"
+            )
+
+    def _prepared(self, model: nn.Module) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Model and optimiser, spread over the processes where there are several."""
+        train = self.recipe.train
+        if train.sharding == "fsdp" and ranks.count() > 1:
+            shard(model, self.device)
+            return model, build_optimizer(model, train)
+        wrapped, optimizer = self.accelerator.prepare(model, build_optimizer(model, train))
+        if isinstance(wrapped, DistributedDataParallel):
+            wrapped.broadcast_buffers = False  # they are averaged instead, after each step
+        return wrapped, optimizer
+
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients are exchanged once a step, after the last micro-batch."""
+        if isinstance(self.model, FSDPModule):
+            self.model.set_requires_gradient_sync(last)
+            return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(self.model)
+
+
+def _part_seed(seed: int, step: int, part: int) -> int:
+    """Of the numbers that a model draws for a part of a step's batch (dropout).
+
+    They follow from no state, so that a resumed run draws what it would have drawn, on any number of processes.
+    """
+    digest = hashlib.blake2b(struct.pack("<qqq", seed, step, part), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _over_ranks(evaluation: Evaluation) -> Evaluation:
+    """Means over the rows of all processes."""
+    if ranks.count() == 1:
+        return evaluation
+    values = [evaluation.quality, *evaluation.others.values()]
+    rows, *sums = ranks.total([evaluation.rows, *(value * evaluation.rows for value in values)])
+    quality, *others = (value / rows for value in sums)
+    return Evaluation(quality, dict(zip(evaluation.others, others, strict=True)), int(rows))
 
 
 def _make_deterministic(wanted: bool) -> None:
@@ -189,5 +237,6 @@ def _distiller(distill: Distill, pool: TeacherPool, total_steps: int) -> Distill
         temperature=distill.temperature,
         weight=distill.weight,
         standardize=distill.standardize,
+        fraction=distill.fraction,
         average=distill.average,
     )

@@ -17,7 +17,7 @@ def student_side(task: Task) -> dict[str, Any]:
     if isinstance(task, ImageClassification):
         return {"mean": task.mean.tolist(), "std": task.std.tolist(), "classes": task.classes}
     if isinstance(task, MaskedLM):
-        return {"tokenizer": task.corpus.tokenizer}
+        return {"tokenizer": task.corpus.tokenizer, "length": task.data.length}
     raise TypeError(f"{type(task).__name__} says nothing to teachers")
 
 

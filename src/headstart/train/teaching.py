@@ -45,13 +45,16 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
     return found
 
 
-def train_teachers(recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watcher | None = None) -> dict[str, Path]:
+def train_teachers(
+    recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watcher | None = None, preemptible: bool = False
+) -> dict[str, Path]:
     """Train teachers; those already there are not trained again.
 
     Args:
         recipes: By name.
         folder: Gets one run folder a teacher.
         watcher: Told which one is trained, and how far it is.
+        preemptible: As in `train`.
 
     Returns:
         The run folder of each teacher by name.
@@ -63,7 +66,7 @@ def train_teachers(recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watc
     paths = {name: folder / name for name in recipes}
     for name, recipe in recipes.items():
         watcher.training(f"teacher {name}")
-        train(recipe, paths[name], progress=watcher.step)
+        train(recipe, paths[name], progress=watcher.step, preemptible=preemptible)
     return paths
 
 

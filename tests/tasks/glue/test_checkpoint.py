@@ -71,7 +71,9 @@ def test_what_a_masked_lm_run_leaves_can_be_fine_tuned(kind: str, tmp_path: Path
     student, recipe = task.build_model(), {"task": "mlm", "data": {"name": "x"}, "train": {"steps": 1}, "model": {}}
     task.save_beside(tmp_path)
     record = RunRecord(quality=1, seconds=1)
-    RunFolder(tmp_path, parse_recipe(recipe, "here")).finish(student, task.describe(), record)
+    place = RunFolder(tmp_path, parse_recipe(recipe, "here"))
+    place.save_weights(student, task.describe())
+    place.finish(record)
     opened, loaded = open_checkpoint(tmp_path), load(tmp_path)
     assert opened.tokenizer.get_vocab() == text.tokenizer().get_vocab()
     pretrained = {name: value for name, value in student.state_dict().items() if name in weights(loaded)}

@@ -59,11 +59,13 @@ def test_tasks_are_found_by_any_spelling_and_run_mnli_first() -> None:
 )
 def test_an_unknown_task_is_refused_with_the_nearest_name(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
+        find_tasks(["cola", name])
+    with pytest.raises(ValidationError, match=message):
         GlueOptions(tasks=["cola", name])
 
 
 def test_no_tasks_are_refused() -> None:
-    with pytest.raises(RecipeError, match="no GLUE tasks; give some of mnli"):
+    with pytest.raises(ValidationError, match="no GLUE tasks; give some of mnli"):
         GlueOptions(tasks=[])
 
 

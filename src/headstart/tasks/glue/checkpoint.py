@@ -15,6 +15,7 @@ from torch import nn
 
 from headstart.errors import HeadstartError
 from headstart.tasks.glue.protocol import MAX_LENGTH
+from headstart.tasks.hub import one_line, quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +61,15 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Raises:
         HeadstartError: It is no such thing, has no weights in safetensors, or no tokenizer that fits it.
     """
-    _require_transformers()
     from transformers import AutoConfig, AutoTokenizer
 
     path = Path(source).expanduser()
     if path.is_dir():
         _check_folder(path)
     source = str(path) if path.is_dir() else str(source)
-    with _quiet(), _told(source, "cannot be read as a checkpoint"):
+    with quiet(), _told(source, "cannot be read as a checkpoint"):
         config = AutoConfig.from_pretrained(source)
-    with _quiet(), _told(source, "its tokenizer cannot be read"):
+    with quiet(), _told(source, "its tokenizer cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
     _check_tokenizer(source, tokenizer, config)
     return Checkpoint(
@@ -99,7 +99,7 @@ def load_classifier(source: str | Path, classes: int, *, seed: int, device: torc
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
-    with _quiet(), _told(str(source), "cannot be loaded for classifying texts"):
+    with quiet(), _told(str(source), "cannot be loaded for classifying texts"):
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source,
             num_labels=classes,
@@ -126,17 +126,9 @@ def save_encoder(classifier: Classifier, folder: Path) -> None:
     for old in (unfinished, folder):
         shutil.rmtree(old, ignore_errors=True)
     weights = {name: value for name, value in classifier.model.state_dict().items() if name not in classifier.head}
-    with _quiet():
+    with quiet():
         classifier.model.save_pretrained(unfinished, state_dict=weights)  # type: ignore[operator]
     unfinished.replace(folder)
-
-
-def _require_transformers() -> None:
-    try:
-        import sklearn  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise HeadstartError(f"GLUE needs {error.name}; pip install 'headstart[text]'") from None
 
 
 def _check_folder(path: Path) -> None:
@@ -207,21 +199,5 @@ def _told(source: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of many libraries
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = one_line(error)
         raise HeadstartError(f"{source}: {what} ({reason}); give a run of an mlm recipe, or a Hub id") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' report of new and unused weights, which are as they should be, and its progress bars."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from headstart.config import Config
+from headstart.errors import RecipeError
 from headstart.tasks.glue.protocol import find_tasks
 
 
@@ -26,4 +27,7 @@ class GlueOptions(Config):
     @field_validator("tasks")
     @classmethod
     def _known(cls, names: list[str] | None) -> list[str] | None:
-        return names if names is None else [task.name for task in find_tasks(names)]
+        try:
+            return names if names is None else [task.name for task in find_tasks(names)]
+        except RecipeError as error:  # of which pydantic would not say where the names are
+            raise ValueError(str(error)) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from headstart.errors import DataError
+from headstart.errors import DataError, HeadstartError
 from headstart.tasks.glue.checkpoint import open_checkpoint
 from headstart.tasks.glue.data import GlueData, find_data
 from headstart.tasks.glue.job import MNLI, Job, write_result
@@ -95,7 +95,7 @@ def results_folder(checkpoint: str | Path) -> Path:
 
 
 def at_hand(options: GlueOptions) -> tuple[list[GlueData], dict[str, str]]:
-    """Find the data of the tasks asked for; a recipe can call it before hours of pretraining.
+    """Find the data of the tasks asked for, and what else scoring needs; a recipe calls it before hours of pretraining.
 
     Returns:
         The data found, in the order in which tasks run, and why that of other tasks was not. Tasks that are asked for
@@ -103,7 +103,9 @@ def at_hand(options: GlueOptions) -> tuple[list[GlueData], dict[str, str]]:
 
     Raises:
         DataError: A task that was named has no data here, or no task has.
+        HeadstartError: A library is not installed.
     """
+    _require_libraries()
     found, missing = [], {}
     for task in find_tasks(options.tasks):
         try:
@@ -115,6 +117,14 @@ def at_hand(options: GlueOptions) -> tuple[list[GlueData], dict[str, str]]:
     if not found:
         raise DataError("GLUE: no task's data is here\n" + "\n".join(missing.values()))
     return found, missing
+
+
+def _require_libraries() -> None:
+    try:
+        import sklearn  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise HeadstartError(f"GLUE needs {error.name}; pip install 'headstart[text]'") from None
 
 
 def _notes(jobs: Sequence[Job], missing: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from headstart.tasks.images.augment import augment
 from headstart.tasks.images.config import ImageData, ImageModel
 from headstart.tasks.images.data import ImageSet, load_images
 from headstart.tasks.images.models import build_model
-from headstart.tasks.order import EpochOrder
+from headstart.tasks.order import EpochOrder, held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 
 _HOLDOUT_SEED = 20221101  # the held-out images are the same for every run, whatever its seed
@@ -110,16 +110,19 @@ class ImageClassification:
         return F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable[[Any], Tensor], *, size: int = 500) -> Evaluation:
-        """Accuracy and cross-entropy on the held-out images."""
-        right, loss = 0, 0.0
-        for begin in range(0, len(self._test_labels), size):
-            labels = self._test_labels[begin : begin + size]
-            logits = forward(self._normalised(self._test_images[begin : begin + size])).float()
+    def evaluate(
+        self, forward: Callable[[Any], Tensor], *, part: int = 0, parts: int = 1, size: int = 500
+    ) -> Evaluation:
+        """Accuracy and cross-entropy on the held-out images, all of them or one of several parts."""
+        right, loss, rows = 0, 0.0, 0
+        for samples, count in held_out_batches(len(self._test_labels), size, part=part, parts=parts):
+            there = samples.to(self._test_labels.device)
+            labels = self._test_labels[there][:count]
+            logits = forward(self._normalised(self._test_images[there])).float()[:count]
             right += int((logits.argmax(-1) == labels).sum())
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        count = len(self._test_labels)
-        return Evaluation(right / count, {"held_out_loss": loss / count})
+            rows += count
+        return Evaluation(right / max(rows, 1), {"held_out_loss": loss / max(rows, 1)}, rows)
 
     def save_beside(self, folder: Path) -> None:
         """Nothing: the weights' description is all that is needed."""

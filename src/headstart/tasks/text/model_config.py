@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import HeadstartError, RecipeError
+from headstart.tasks.hub import one_line
 from headstart.tasks.text.config import MlmModel
 from headstart.tasks.text.vocabulary import Vocabulary
 
@@ -132,8 +133,3 @@ def _named_settings(plain: PreTrainedConfig, settings: Mapping[str, Any]) -> dic
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise HeadstartError(f"config.{key}: {type(plain).__name__} has no such setting{hint}")
     return {plain.attribute_map.get(key, key): value for key, value in settings.items()}
-
-
-def one_line(error: Exception) -> str:
-    """What another library's error says, short enough to quote."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from headstart.errors import HeadstartError, RecipeError
+from headstart.tasks.hub import one_line
 from headstart.tasks.text.masked_head import attach_masked_head
-from headstart.tasks.text.model_config import one_line, read_settings, restore_config
+from headstart.tasks.text.model_config import read_settings, restore_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -106,23 +107,26 @@ def load_checkpoint(
 
 def _fitted(model: PreTrainedModel, columns: int, length: int) -> PreTrainedModel:
     """Check a model against vocabulary and length, and attach the masked head."""
-    name, logits, positions = type(model).__name__, model.config.vocab_size, _positions(model)
+    name, logits, known = type(model).__name__, model.config.vocab_size, positions(model)
     if columns > logits:
         raise RecipeError(
             f"{name} has {logits} logits, fewer than the {columns} tokens of the vocabulary; take its own tokenizer "
             "(data.tokenizer)"
         )
-    if positions is not None and length > positions:
+    if known is not None and length > known:
         raise RecipeError(
-            f"data.length={length} is more than the {positions} positions of {name}; shorten the sequences, or raise "
+            f"data.length={length} is more than the {known} positions of {name}; shorten the sequences, or raise "
             "model.config.max_position_embeddings"
         )
     attach_masked_head(model, columns=columns)
     return model
 
 
-def _positions(model: PreTrainedModel) -> int | None:
-    """How long a sequence may be; RoBERTa and its kin count positions from the padding token's number on."""
+def positions(model: PreTrainedModel) -> int | None:
+    """How many tokens a model of transformers reads at most; None where nothing limits them.
+
+    RoBERTa and its kin count positions from the padding token's number on.
+    """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
+from headstart.tasks.hub import one_line
 from headstart.tasks.places import ORIGIN_FILE, files_key, locate, name_files, said_origin, split_name
 from headstart.tasks.text.config import MlmData
 
@@ -83,7 +84,7 @@ class Source:
         try:
             return next(tables, None)
         except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:  # Arrow's errors are among them
-            raise DataError(f"{self.origin}: cannot be read ({_first_line(error)}); fetch it again") from None
+            raise DataError(f"{self.origin}: cannot be read ({one_line(error)}); fetch it again") from None
 
     def _texts(self, table: Table) -> list[str | None]:
         import pyarrow
@@ -140,7 +141,7 @@ def _on_disk(place: Path, column: str) -> Mapping[str, Source]:
             **options,
         )
     except Exception as error:  # what it raises on broken files depends on the format
-        raise DataError(f"{place}: cannot be read as {kind} ({_first_line(error)}); fetch it again") from None
+        raise DataError(f"{place}: cannot be read as {kind} ({one_line(error)}); fetch it again") from None
     column = "text" if kind == "text" else column
     return {
         split: Source(origins[split], files_key(files, column), loaded[split], column)
@@ -169,7 +170,3 @@ def _hub_key(data: MlmData, split: str, rows: Dataset | IterableDataset) -> str:
     if data.streaming:
         return hashlib.sha256(repr((data.name, data.subset, split, data.column)).encode()).hexdigest()[:24]
     return files_key([Path(file["filename"]) for file in rows.cache_files], data.column)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

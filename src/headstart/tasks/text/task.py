@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from headstart.distill import cross_entropy
 from headstart.errors import RecipeError
+from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.config import MlmData, MlmModel
 from headstart.tasks.text.corpus import Corpus
@@ -118,22 +119,29 @@ class MaskedLM:
         return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable[[Any], Tensor], *, size: int = 64) -> Evaluation:
+    def evaluate(
+        self, forward: Callable[[Any], Tensor], *, part: int = 0, parts: int = 1, size: int = 64
+    ) -> Evaluation:
         """Cross-entropy and accuracy on held-out text, masked in the same way in every run.
 
-        The sequences are `data.evaluate_sequences` at most, spread evenly over the held-out text.
+        The sequences are `data.evaluate_sequences` at most, spread evenly over the held-out text; all of them, or one
+        of several parts.
         """
         available = len(self.corpus.held_out)
         count = min(available, self.data.evaluate_sequences or available)
         loss, right, rows = torch.zeros(3, dtype=torch.float64, device=self.device)
         chosen = torch.arange(count) * available // count
-        for begin in range(0, count, size):
-            masked = self._masked(self.corpus.held_out, chosen[begin : begin + size], _HELD_OUT_SEED, 0)
+        for samples, counted in held_out_batches(count, size, part=part, parts=parts):
+            masked = self._masked(self.corpus.held_out, chosen[samples], _HELD_OUT_SEED, 0)
             logits = forward(_inputs(masked)).float()
-            loss += F.cross_entropy(logits, masked.labels, ignore_index=IGNORED, reduction="sum")
-            right += (logits.argmax(-1) == masked.labels).sum()
-            rows += (masked.labels != IGNORED).sum()
-        return Evaluation(float(loss / rows), {"masked_accuracy": float(right / rows)})
+            labels = masked.labels.view(len(samples), -1).clone()
+            labels[counted:] = IGNORED
+            labels = labels.flatten()
+            loss += F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+            right += (logits.argmax(-1) == labels).sum()
+            rows += (labels != IGNORED).sum()
+        found = rows.clamp(min=1)
+        return Evaluation(float(loss / found), {"masked_accuracy": float(right / found)}, int(rows))
 
     def save_beside(self, folder: Path) -> None:
         """Write configuration and tokenizer, so that transformers' `from_pretrained(folder)` reads the run."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
+from headstart.tasks.hub import one_line
 from headstart.tasks.text.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
@@ -31,10 +32,9 @@ def read_tokenizer(place: str) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # the Hub's client raises errors of many libraries
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(
-            f"data.tokenizer: {place!r} cannot be read as a tokenizer, as a folder or from the Hub ({reason}); "
-            "give another, or `wordpiece` to train one on the corpus"
+            f"data.tokenizer: {place!r} cannot be read as a tokenizer, as a folder or from the Hub "
+            f"({one_line(error)}); give another, or `wordpiece` to train one on the corpus"
         ) from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(

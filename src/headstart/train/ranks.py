@@ -1,0 +1,108 @@
+"""The processes of a run: how they find each other, and what they tell each other. A run of one needs none of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from torch import distributed
+
+from headstart.errors import RecipeError
+
+T = TypeVar("T")
+
+_ENGINES = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+
+def connect() -> Accelerator:
+    """Join the processes that `torchrun` or `accelerate launch` started; each call gives the same ones.
+
+    Raises:
+        RecipeError: Accelerate's configuration asks for an engine that a recipe does not train on.
+    """
+    for engine in _ENGINES:
+        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
+            raise RecipeError(
+                f"Accelerate's configuration asks for {engine}; a recipe shards its student with train.sharding=fsdp. "
+                "Launch it with torchrun, or with accelerate launch --multi_gpu"
+            )
+    # Unless it is told, Accelerate lets processes that have no accelerator train each on its own.
+    processor = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    # Not told of the precision: Accelerate would turn all logits into float32, a copy that no loss here needs.
+    return Accelerator(mixed_precision="no", cpu=processor)
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if _several() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes."""
+    return rank() == 0
+
+
+def count() -> int:
+    """The number of processes."""
+    return distributed.get_world_size() if _several() else 1
+
+
+def total(values: Iterable[float]) -> list[float]:
+    """The sum over processes of each of some numbers.
+
+    Example:
+        >>> total([1.0, 2.0])
+        [1.0, 2.0]
+    """
+    return _reduced(list(values), distributed.ReduceOp.SUM)
+
+
+def mean(values: Iterable[float]) -> list[float]:
+    """The mean over processes of each of some numbers."""
+    return [number / count() for number in total(values)]
+
+
+def largest(value: float) -> float:
+    """The largest over processes of a number."""
+    return _reduced([value], distributed.ReduceOp.MAX)[0]
+
+
+def everywhere(here: bool) -> bool:
+    """Whether something is so on all processes."""
+    return not largest(not here)
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What a function gives on the process that writes, everywhere."""
+    if not _several():
+        return make()
+    held = [make() if is_main() else None]
+    distributed.broadcast_object_list(held)
+    return held[0]  # type: ignore[return-value]  # the main process has put its own there
+
+
+def wait_for_all() -> None:
+    """Go on when all processes have come here."""
+    if _several():
+        distributed.barrier()
+
+
+def disconnect() -> None:
+    """Take leave of the others, at the end of the program."""
+    PartialState().destroy_process_group()
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _reduced(numbers: list[float], how: distributed.ReduceOp.RedOpType) -> list[float]:
+    if not _several():
+        return numbers
+    gathered = torch.tensor(numbers, dtype=torch.float64, device=PartialState().device)
+    distributed.all_reduce(gathered, op=how)
+    result: list[float] = gathered.tolist()
+    return result
