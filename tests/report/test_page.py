@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_the_page_asks_for_nothing_from_outside(page: str) -> None:
     for _, attributes in parsed.elements:
         assert "src" not in attributes
         for name in ("href", "xlink:href"):
-            assert attributes.get(name, "#").startswith("#")
+            assert attributes.get(name, "#").startswith(("#", "./"))
     assert "http" not in page
     assert "@import" not in page
     assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page))
@@ -98,7 +99,7 @@ def test_the_page_is_well_formed_and_accessible(page: str) -> None:
 
 
 def test_the_first_screen_answers_the_four_questions(race: RaceRecord, page: str) -> None:
-    header = page[: page.index("<main>")]
+    header = page[: page.index("<main")]
     parsed = Page(page)
     verdict = re.search(r'<p class="verdict">(.*?)</p>\s*<p class="caveat">(.*?)</p>', header, re.DOTALL)
     assert verdict is not None
@@ -119,7 +120,7 @@ def test_the_first_screen_answers_the_four_questions(race: RaceRecord, page: str
 def test_every_table_row_is_on_the_page(page: str) -> None:
     rows = Page(page).rows
     assert sum(row[0] in ("early", "whole") and "x (" in row[2] for row in rows) == 6
-    assert sum(row[0].endswith(" epochs") for row in rows) == 12
+    assert sum(len(row) == 11 and row[1].endswith(" epochs") for row in rows) == 12
     assert ["large", "early, whole", "92.90", "172,506", "420", "240 TFLOP"] in rows
     assert ["whole", "8 epochs", "1", "loss not finite"] in rows
     assert ["plain", "52.0", "51.0 to 53.0", "200", "4.00", NOTHING] in rows
@@ -165,8 +166,11 @@ def test_everything_from_the_race_is_escaped(race: RaceRecord) -> None:
     assert any(HOSTILE in cell for row in parsed.rows for cell in row)
 
 
-def test_the_same_race_gives_the_same_page(race: RaceRecord, page: str) -> None:
-    assert render_page(race, *draw_pictures(race)) == page
+def test_the_same_race_gives_the_same_page(race: RaceRecord, page: str, tmp_path: Path) -> None:
+    again = write_report(race, tmp_path).read_text(encoding="utf-8")
+    assert write_report(race, tmp_path).read_text(encoding="utf-8") == again
+    # Elsewhere only the links differ: to what is there.
+    assert again.partition('<h2 id="files">')[0] == page.partition('<h2 id="files">')[0]
 
 
 def test_the_page_of_a_race_without_runs_says_what_is_missing(race: RaceRecord) -> None:

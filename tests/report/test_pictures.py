@@ -13,9 +13,12 @@ from PIL import Image
 from headstart.race import speedup_against_quality, tradeoff_curves
 from headstart.records import Arm, Estimate, RaceRecord
 from headstart.report._canvas import Picture, look, plain, round_ticks
+from headstart.report._cells import shared_budget
 from headstart.report._curves import speedup_picture, tradeoff_picture
 from headstart.report._page import draw_pictures
 from headstart.report._time import time_picture
+
+NO_METRICS = "Losses over training are not drawn: the runs have left no metrics.jsonl in the race folder."
 
 
 def drawn(picture: Picture | None) -> Picture:
@@ -26,7 +29,7 @@ def drawn(picture: Picture | None) -> Picture:
 def test_every_picture_is_written_as_valid_png_and_svg(race: RaceRecord, tmp_path: Path) -> None:
     pictures, missing = draw_pictures(race)
     assert [picture.name for picture in pictures] == ["curves", "speedup", "time", "flops"]
-    assert missing == []
+    assert missing == [NO_METRICS]
     for picture in pictures:
         picture.save(tmp_path)
         with Image.open(tmp_path / f"{picture.name}.png") as image:
@@ -100,6 +103,15 @@ def test_bars_are_the_calibrated_parts_at_the_reference_budget(race: RaceRecord)
     assert picture.title == "Where the time goes at 16 epochs"
 
 
+def test_bars_are_at_a_budget_that_all_arms_have(race: RaceRecord) -> None:
+    runs = [run for run in race.runs if run.arm == "baseline" or run.budget <= 4]
+    (axes,) = drawn(time_picture(race.model_copy(update={"runs": runs}))).figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["baseline", "early", "whole"]
+    assert shared_budget(race.model_copy(update={"runs": runs})) == 4.0
+    assert shared_budget(race) == 16.0  # the baseline's best
+    assert shared_budget(race.model_copy(update={"runs": []})) is None
+
+
 def test_what_cannot_be_drawn_is_told(race: RaceRecord) -> None:
     bare = [run.model_copy(update={"flops": None, "teacher_flops": None}) for run in race.runs]
     pictures, missing = draw_pictures(
@@ -109,9 +121,10 @@ def test_what_cannot_be_drawn_is_told(race: RaceRecord) -> None:
     assert missing == [
         "Where the time goes cannot be shown: the race does not know the parts of a step, it was not calibrated.",
         "Curves in FLOPs are not drawn: the runs do not count them.",
+        NO_METRICS,
     ]
     pictures, missing = draw_pictures(race.model_copy(update={"runs": []}))
-    assert (pictures, len(missing)) == ([], 4)
+    assert (pictures, len(missing)) == ([], 5)
 
 
 def test_a_metric_where_lower_is_better_puts_the_better_end_on_the_right(race: RaceRecord) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from headstart.records import ArmResult, Estimate, RaceRecord, RunRecord
-from headstart.report import verdict_sentence
+from headstart.report import quality_sentence, verdict_sentence
 
 NEVER = {"status": "not reached", "speedup": None, "arm_cost": None, "loaded_speedup": None, "break_even": None}
 LOSS = Estimate(value=-0.0125, low=-0.014, high=-0.011)
@@ -28,10 +29,15 @@ SENTENCES = {
         "Not resolved: early measured 1.10x (95 % interval 0.90 to 1.30) to the baseline's best, 92.0 % accuracy, in "
         "calibrated seconds.",
     ),
-    "no lower end, since some redraws never get there": (
+    "no lower end, since it may never get there": (
         {"verdict": "not resolved", "speedup": Estimate(value=1.1, low=0.0, high=1.3)},
         "Not resolved: early measured 1.10x (95 % interval 1.30 or less) to the baseline's best, 92.0 % accuracy, in "
         "calibrated seconds.",
+    ),
+    "seeds are missing": (
+        {"verdict": "not resolved", "speedup": Estimate(value=1.1, low=0.9, high=1.3), "more_seeds": 4},
+        "Not resolved: early measured 1.10x (95 % interval 0.90 to 1.30) to the baseline's best, 92.0 % accuracy, in "
+        "calibrated seconds. About 4 more seeds would resolve it, if quality and noise stay as measured.",
     ),
     "one seed": (
         {"verdict": "not resolved", "speedup": Estimate(value=1.4)},
@@ -60,6 +66,16 @@ def test_every_status_has_its_sentence(
     with_primary: Callable[..., RaceRecord], changes: dict[str, object], sentence: str
 ) -> None:
     assert verdict_sentence(with_primary(**changes)) == sentence
+
+
+def test_speedup_to_a_given_quality(race: RaceRecord) -> None:
+    told = re.fullmatch(
+        r"To 91\.0 % accuracy: early (\d\.\d\d)x \(95 % interval (\d\.\d\d) to (\d\.\d\d)\), in calibrated seconds\.",
+        quality_sentence(race, 0.91),
+    )
+    assert told is not None
+    assert float(told[2]) < float(told[1]) < float(told[3])
+    assert quality_sentence(race, 0.99).endswith("not known, as the two do not both cross it within the budgets raced.")
 
 
 def test_failed_and_missing_runs_are_told(race: RaceRecord) -> None:

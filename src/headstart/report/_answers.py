@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import _format
 from headstart.report._format import NOTHING, QualityScale
+from headstart.report._money import Price, saved_seconds
 from headstart.report._tables import speedup_text
 from headstart.report._verdict import primary_result
 
@@ -26,12 +27,13 @@ def mood(record: RaceRecord) -> str:
     return "open" if result is None or result.verdict == "not resolved" else result.verdict
 
 
-def answers(record: RaceRecord) -> list[Answer]:
-    """The four answers about the primary arm on the headline clock."""
+def answers(record: RaceRecord, price: Price | None = None) -> list[Answer]:
+    """The four answers about the primary arm on the headline clock, and a fifth in money where there is a price."""
     result = primary_result(record)
     if result is None or result.status == "no data":
         return [Answer("Is it faster?", "Not known", f"There is nothing to compare {record.primary} by.")]
-    return [_faster(record, result), _how_much(record, result), _how_sure(record, result), _cost(result)]
+    found = [_faster(record, result), _how_much(record, result), _how_sure(record, result), _cost(result)]
+    return found if price is None or result.clock == "flops" else [*found, _money(result, price)]
 
 
 def _faster(record: RaceRecord, result: ArmResult) -> Answer:
@@ -53,6 +55,9 @@ def _how_much(record: RaceRecord, result: ArmResult) -> Answer:
     if result.gain is not None:
         equal = "equal FLOPs" if result.clock == "flops" else "equal time"
         notes.append(f"At {equal}: {scale.difference(result.gain.value)}{'' if scale.percent else ' ' + scale.metric}.")
+    if result.overlap_speedup is not None:
+        interval = _format.in_brackets(_format.speedup_interval(result.overlap_speedup))
+        notes.append(f"Over all qualities that both reach: {_format.times(result.overlap_speedup.value)}{interval}.")
     return Answer("By how much?", _format.capitalised(speedup_text(result)), " ".join(notes))
 
 
@@ -82,3 +87,14 @@ def _cost(result: ArmResult) -> Answer:
     else:
         notes.append(f"Paid back after {_format.count(result.break_even, 'training')}.")
     return Answer(question, _format.amount(result.teacher_cost, result.clock), " ".join(notes))
+
+
+def _money(result: ArmResult, price: Price) -> Answer:
+    question, rate = "And in money?", f"At {price.text(3600)} an hour."
+    saved = saved_seconds(result)
+    if saved is None or result.arm_cost is None or result.baseline_cost is None:
+        return Answer(question, "Not known", f"{result.arm} never reaches the baseline's best. {rate}")
+    change = "saved" if saved >= 0 else "lost"
+    costs = f"{price.text(result.arm_cost)} instead of {price.text(result.baseline_cost)} a training."
+    teachers = "" if result.teacher_cost is None else f" The teachers' training: {price.text(result.teacher_cost)}."
+    return Answer(question, f"{price.text(abs(saved))} {change}", f"{costs}{teachers} {rate}")

@@ -39,7 +39,7 @@ _SIZE = (4.9, 3.5)
 _LONGEST = 28
 _STYLE: Any = {  # matplotlib types its keys, but not in all of its versions
     "font.family": "DejaVu Sans",
-    "font.size": 9.0,
+    "font.size": 10.0,
     "text.color": INK,
     "axes.edgecolor": SOFT,
     "axes.labelcolor": SOFT,
@@ -109,8 +109,8 @@ class Picture:
         return buffer.getvalue()
 
 
-def draw(paint: Callable[[Axes], None]) -> Figure:
-    """A new figure in the report's style: one pair of axes, painted by `paint`, and a legend above it."""
+def draw(paint: Callable[[Axes], None], *, legend: bool = True) -> Figure:
+    """A new figure in the report's style: one pair of axes, painted by `paint`, and a legend above it if wanted."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -119,7 +119,8 @@ def draw(paint: Callable[[Axes], None]) -> Figure:
         figure = Figure(figsize=_SIZE, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure.add_subplot())
-        figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, handlelength=2.6)
+        if legend:
+            figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, handlelength=2.6)
         # Laid out once: laying out anew for every file would move things by a hair, depending on the files before.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -168,6 +169,14 @@ def cost_axis(axes: Axes, clock: Clock, largest: float) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:,.6g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(f"Training cost, {name}" if clock == "flops" else f"Training time, {name}")
+
+
+def plain_logarithmic(axes: Axes) -> None:
+    """Make the vertical axis logarithmic with plain round numbers; call it with everything drawn."""
+    axes.set_yscale("log")
+    ticks = round_ticks(*axes.get_ylim())
+    axes.set_yticks(ticks, [f"{tick:.6g}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def round_ticks(low: float, high: float, most: int = 7) -> list[float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from headstart.records import Calibration, RaceRecord, RunRecord
+from headstart.report._verdict import primary_result
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Cell:
         sd: Standard deviation of the quality over seeds, with n - 1; None for fewer than two runs.
         split: Where the calibrated time went; None without a calibration of every kind of step.
         teacher_share: The teachers' part of the FLOPs, in [0, 1].
+        energy: Of training, in joules.
     """
 
     arm: str
@@ -45,6 +47,7 @@ class Cell:
     flops: float | None
     split: TimeSplit | None
     teacher_share: float | None
+    energy: float | None
 
 
 def summarise(record: RaceRecord) -> list[list[Cell]]:
@@ -54,6 +57,23 @@ def summarise(record: RaceRecord) -> list[list[Cell]]:
         for budget in sorted(record.budgets)
     ]
     return [row for row in rows if row]
+
+
+def shared_budget(record: RaceRecord) -> float | None:
+    """The budget to show all arms at: that of the baseline's best if none has more arms, else the largest of those.
+
+    Returns:
+        None where no run has finished.
+    """
+    arms: dict[float, set[str]] = {}
+    for run in record.runs:
+        arms.setdefault(run.budget, set()).add(run.arm)
+    most = max(map(len, arms.values()), default=0)
+    shared = [budget for budget, found in arms.items() if len(found) == most]
+    result = primary_result(record)
+    if result is not None and result.reference_budget in shared:
+        return result.reference_budget
+    return max(shared, default=None)
 
 
 def split_time(run: RunRecord, calibration: Calibration | None) -> TimeSplit | None:
@@ -87,6 +107,7 @@ def _cell(record: RaceRecord, arm: str, budget: float) -> Cell:
         teacher_share=_mean(
             run.teacher_flops / run.flops for run in runs if run.teacher_flops is not None and run.flops
         ),
+        energy=_mean(run.energy_joules for run in runs if run.energy_joules is not None),
     )
 
 

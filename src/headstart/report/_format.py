@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from headstart.records import Clock, Estimate, RaceRecord
 
@@ -141,8 +142,41 @@ def share(part: float, whole: float) -> str:
 
 
 def budget(value: float, unit: str) -> str:
-    """A budget with its unit: `4 epochs`, or `budget 4` where the race has no name for it."""
-    return f"budget {plain_number(value)}" if unit == "budget" else f"{plain_number(value)} {unit}"
+    """A budget with its unit: `4 epochs`, or `budget 4` where the race has no name for it.
+
+    Example:
+        >>> budget(1.0, "epochs"), budget(0.5, "epochs"), budget(4.0, "budget")
+        ('1 epoch', '0.5 epochs', 'budget 4')
+    """
+    if unit == "budget":
+        return f"budget {plain_number(value)}"
+    return f"{plain_number(value)} {unit.removesuffix('s') if value == 1 else unit}"
+
+
+def energy(joules: float) -> str:
+    """An energy in watt-hours, which electricity is paid by.
+
+    Example:
+        >>> energy(7200.0), energy(9e6)
+        ('2.00 Wh', '2.50 kWh')
+    """
+    hours = joules / 3600
+    return f"{hours / 1000:#.3g} kWh" if hours >= 1000 else f"{hours:#.3g} Wh"
+
+
+def moment(date: str) -> str:
+    """An ISO date as people read it, to the minute; anything else as it is.
+
+    Example:
+        >>> moment("2026-03-01T15:51:06+00:00"), moment("2026-03-01"), moment("in spring")
+        ('2026-03-01 15:51 UTC', '2026-03-01', 'in spring')
+    """
+    try:
+        found = datetime.fromisoformat(date)
+    except ValueError:
+        return date
+    zone = f" {found.tzname()}" if found.tzinfo else ""
+    return f"{found:%Y-%m-%d %H:%M}{zone}" if "T" in date else date
 
 
 def plain_number(value: float) -> str:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from headstart.records import RaceRecord, write_atomically
-from headstart.report import _answers, _canvas, _tables, _verdict
+from headstart.report import _answers, _canvas, _format, _html, _money, _runs, _setup, _tables, _verdict
 from headstart.report._canvas import Picture
 from headstart.report._curves import speedup_picture, tradeoff_picture
 from headstart.report._format import CLOCK_NAMES
+from headstart.report._money import Price
 from headstart.report._time import time_picture
+from headstart.report._training import training_pictures
+
+PAGE = "report.html"
 
 
-def write_report(record: RaceRecord, folder: str | os.PathLike[str]) -> Path:
+def write_report(record: RaceRecord, folder: str | os.PathLike[str], *, price: Price | None = None) -> Path:
     """Write the report of a race: `report.html`, and its pictures as PNG and SVG beside it.
 
     The page is one self-contained file: it needs no network, no script and none of the other files. Everything that
-    comes from the race is escaped. The same race gives the same page.
+    comes from the race is escaped. The same race folder gives the same page.
 
     Args:
         record: A race, judged (`headstart.race.judge`), finished or not.
-        folder: Where to write; made if missing. Files of the same names are replaced.
+        folder: The race folder: losses over training are read from its runs, and their files linked. Made if missing.
+            Files of the same names are replaced.
+        price: Of the machine; with it the page tells costs in money, too.
 
     Returns:
-        The path of `report.html`. The pictures are `curves` (on the headline clock), `speedup`, `time` and `flops`; one
-        that the race has no data for is left out, and the page says why.
+        The path of `report.html`. The pictures are `curves` (on the headline clock), `speedup`, `time`, `flops`,
+        `task-loss`, `distill-loss` and `agreement`; one that the race has no data for is left out, and the page says
+        why.
 
     Raises:
         RaceError: The runs do not all measure the same metric.
@@ -42,15 +48,15 @@ def write_report(record: RaceRecord, folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures, missing = draw_pictures(record)
+    pictures, missing = draw_pictures(record, folder)
     for picture in pictures:
         picture.save(folder)
-    page = folder / "report.html"
-    write_atomically(page, render_page(record, pictures, missing).encode())
+    page = folder / PAGE
+    write_atomically(page, render_page(record, pictures, missing, folder=folder, price=price).encode())
     return page
 
 
-def draw_pictures(record: RaceRecord) -> tuple[list[Picture], list[str]]:
+def draw_pictures(record: RaceRecord, folder: Path | None = None) -> tuple[list[Picture], list[str]]:
     """The pictures of a race, and for each that cannot be drawn a sentence that says why."""
     clock = record.headline_clock
     why_no_time = (
@@ -73,37 +79,48 @@ def draw_pictures(record: RaceRecord) -> tuple[list[Picture], list[str]]:
     if clock != "flops":
         sentence = "Curves in FLOPs are not drawn: the runs do not count them."
         drawn.append((tradeoff_picture(record, "flops", "flops"), sentence))
+    during, undrawn = training_pictures(record, folder)
     pictures = [picture for picture, _ in drawn if picture is not None]
-    return pictures, [sentence for picture, sentence in drawn if picture is None]
+    return pictures + during, [sentence for picture, sentence in drawn if picture is None] + undrawn
 
 
-def render_page(record: RaceRecord, pictures: Sequence[Picture], missing: Sequence[str]) -> str:
+def render_page(
+    record: RaceRecord,
+    pictures: Sequence[Picture],
+    missing: Sequence[str],
+    *,
+    folder: Path | None = None,
+    price: Price | None = None,
+) -> str:
     """The page as HTML, from the template beside this file."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    own = resources.files(__package__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string(own.joinpath("template.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        style=Markup(own.joinpath("style.css").read_text(encoding="utf-8")),
+    return _html.render(
+        "race.html.j2",
         title=f"Race: {record.name}",
         mood=_answers.mood(record),
         verdict=_verdict.judgement(record),
         caveats=_verdict.caveats(record),
-        answers=_answers.answers(record),
-        pictures=[{"title": p.title, "caption": p.caption, "svg": Markup(p.inline())} for p in pictures],
+        answers=_answers.answers(record, price),
+        pictures=[shown(picture) for picture in pictures],
         missing=missing,
         arm_numbers=_canvas.arm_numbers(record),
         results=_tables.result_tables(record),
+        money=_money.money_table(record, price) if price is not None and record.results else None,
         cells=_tables.cell_table(record),
         teachers=_tables.teacher_table(record),
         failures=_tables.failure_table(record),
         step_times=_tables.step_table(record),
-        arms=_tables.arm_table(record),
-        environment=_tables.environment_table(record),
+        arms=_setup.arm_table(record),
+        differences=_setup.difference_table(record),
+        environment=_setup.environment_table(record),
+        runs=_runs.run_table(record, folder),
+        files=_runs.race_files(folder),
         primary=record.primary,
-        date=record.date,
+        date=_format.moment(record.date),
         command=record.command,
         recipe=record.recipe,
     )
+
+
+def shown(picture: Picture) -> dict[str, str]:
+    """A picture as the templates take it."""
+    return {"title": picture.title, "caption": picture.caption, "svg": _html.markup(picture.inline())}

@@ -1,4 +1,4 @@
-"""The tables of a report, as plain text."""
+"""The tables of a report's figures, as plain text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal, TypeVar
 
 from headstart.records import ArmResult, Clock, RaceRecord, StepTime, TeacherCost
 from headstart.report import _format
-from headstart.report._cells import Cell, summarise
+from headstart.report._cells import Cell as RaceCell
+from headstart.report._cells import summarise
 from headstart.report._format import CLOCK_NAMES, NOTHING, QualityScale
 
 _INTERVAL = "95\N{NO-BREAK SPACE}%\N{NO-BREAK SPACE}interval"
@@ -24,12 +25,33 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A file to open: its name, and its address relative to the page."""
+
+    text: str
+    address: str
+
+
+Cell = str | tuple[Link, ...]
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table of text; the first column names its rows."""
+    """A table of text and links; the first column names its rows."""
 
     caption: str
     columns: tuple[Column, ...]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[Cell]]
+
+    def without_empty(self, *names: str) -> Table:
+        """The table without those of the named columns that hold nothing."""
+        kept = [
+            place
+            for place, column in enumerate(self.columns)
+            if column.name not in names or any(row[place] not in (NOTHING, ()) for row in self.rows)
+        ]
+        columns = tuple(self.columns[place] for place in kept)
+        return Table(self.caption, columns, [[row[place] for place in kept] for row in self.rows])
 
 
 def result_tables(record: RaceRecord) -> list[Table]:
@@ -41,25 +63,25 @@ def result_tables(record: RaceRecord) -> list[Table]:
 
 
 def cell_table(record: RaceRecord) -> Table:
-    """One row for each arm and budget."""
+    """One row for each arm and budget, arm by arm."""
     scale = QualityScale.of(record)
     columns = (
-        Column("Budget", "label"),
         Column("Arm", "label"),
+        Column("Budget", "label"),
         Column("Runs"),
         Column("Failed"),
         Column(_format.capitalised(scale.label)),
         Column("Standard deviation"),
         Column("Raw seconds"),
         Column("Calibrated seconds"),
-        Column("Teachers' share"),
+        Column("Teachers' part of the seconds"),
         Column("FLOPs"),
-        Column("Teachers' share"),
+        Column("Teachers' part of the FLOPs"),
+        Column("Energy"),
     )
-    rows = [_cell_row(cell, scale, record.budget_unit) for row in summarise(record) for cell in row]
-    return Table(
-        "Means over the seeds of each arm and budget; the teachers' share is of the cost before it.", columns, rows
-    )
+    cells = [cell for row in summarise(record) for cell in row]
+    rows = [_cell_row(cell, scale, record.budget_unit) for arm in record.arms for cell in cells if cell.arm == arm.name]
+    return Table("Means over the seeds of each arm and budget.", columns, rows).without_empty("Energy")
 
 
 def teacher_table(record: RaceRecord) -> Table:
@@ -72,6 +94,7 @@ def teacher_table(record: RaceRecord) -> Table:
         Column("Parameters"),
         Column("Training, raw seconds"),
         Column("Training, FLOPs"),
+        Column("Making its cache, raw seconds"),
     )
     users: list[tuple[TeacherCost, list[str]]] = []
     for run in record.runs:
@@ -81,7 +104,8 @@ def teacher_table(record: RaceRecord) -> Table:
                 users.append((teacher, [run.arm]))
             elif run.arm not in arms:
                 arms.append(run.arm)
-    return Table("The teachers, and what making them cost.", columns, [_teacher_row(*user, scale) for user in users])
+    rows = [_teacher_row(*user, scale) for user in users]
+    return Table("The teachers, and what making them cost.", columns, rows).without_empty(columns[-1].name)
 
 
 def failure_table(record: RaceRecord) -> Table:
@@ -114,36 +138,6 @@ def step_table(record: RaceRecord) -> Table:
     device = f" on {record.calibration.device}" if record.calibration.device else ""
     rows = [_step_row(kind, step) for kind, step in record.calibration.kinds.items()]
     return Table(f"Step times as calibrated{device}.", columns, rows)
-
-
-def arm_table(record: RaceRecord) -> Table:
-    """One row for each arm: its part in the race and its settings."""
-    columns = (
-        Column("Arm", "label"),
-        Column("Part", "label"),
-        Column("Description", "text"),
-        Column("Settings", "text"),
-    )
-    parts = {record.baseline: "baseline", record.primary: "primary"}
-    rows = [
-        [
-            arm.name,
-            parts.get(arm.name, NOTHING),
-            arm.description or NOTHING,
-            ", ".join(f"{key}={value}" for key, value in arm.overrides.items()) or NOTHING,
-        ]
-        for arm in record.arms
-    ]
-    seeds = ", ".join(str(seed) for seed in record.seeds)
-    budgets = ", ".join(_format.plain_number(value) for value in record.budgets)
-    unit = "" if record.budget_unit == "budget" else f" ({record.budget_unit})"
-    return Table(f"Arms raced at budgets {budgets}{unit} with seeds {seeds}.", columns, rows)
-
-
-def environment_table(record: RaceRecord) -> Table:
-    """The environment, a row an entry."""
-    columns = (Column("Environment", "label"), Column("Value", "text"))
-    return Table("Where the race was run.", columns, [[key, value] for key, value in record.environment.items()])
 
 
 def speedup_text(result: ArmResult) -> str:
@@ -190,11 +184,11 @@ def _result_row(result: ArmResult, scale: QualityScale) -> list[str]:
     ]
 
 
-def _cell_row(cell: Cell, scale: QualityScale, unit: str) -> list[str]:
+def _cell_row(cell: RaceCell, scale: QualityScale, unit: str) -> list[str]:
     split = cell.split
     return [
-        _format.budget(cell.budget, unit),
         cell.arm,
+        _format.budget(cell.budget, unit),
         str(cell.n),
         str(cell.failed),
         or_nothing(cell.quality, scale.number),
@@ -204,6 +198,7 @@ def _cell_row(cell: Cell, scale: QualityScale, unit: str) -> list[str]:
         _format.share(split.teacher, split.total) if split else NOTHING,
         or_nothing(cell.flops, _format.operations),
         or_nothing(cell.teacher_share, lambda value: _format.share(value, 1.0)),
+        or_nothing(cell.energy, _format.energy),
     ]
 
 
@@ -215,6 +210,7 @@ def _teacher_row(teacher: TeacherCost, arms: list[str], scale: QualityScale) -> 
         or_nothing(teacher.parameters, "{:,}".format),
         or_nothing(teacher.seconds, _format.seconds),
         or_nothing(teacher.flops, _format.operations),
+        or_nothing(teacher.cache_seconds, _format.seconds),
     ]
 
 

@@ -8,8 +8,11 @@ from rich.text import Text
 
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import _format
+from headstart.report._compare import Races, comparison_table
 from headstart.report._format import CLOCK_NAMES, NOTHING, QualityScale
 from headstart.report._tables import or_nothing, speedup_text
+
+_COMPARED = ("Race", "Arm", "Verdict", "Speed-up", "95 % interval", "Gain at equal cost", "Breaks even after")
 
 
 def results_table(record: RaceRecord) -> Table:
@@ -43,6 +46,23 @@ def results_table(record: RaceRecord) -> Table:
     for result in record.results:
         if result.clock == record.headline_clock:
             table.add_row(*(Text(cell) for cell in _row(record, result, scale)))
+    return table
+
+
+def races_table(races: Races) -> Table:
+    """Several races for the terminal: a row a race, its primary arm on its headline clock.
+
+    Args:
+        races: Race folder -> its record, judged.
+    """
+    shown = comparison_table(races)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    places = [place for place, column in enumerate(shown.columns) if column.name in _COMPARED]
+    for place in places:
+        column = shown.columns[place]
+        table.add_column(column.name, overflow="fold", justify="right" if column.kind == "number" else "left")
+    for row in shown.rows:
+        table.add_row(*(Text(str(row[place])) for place in places))
     return table
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from headstart.records import RaceRecord
 from headstart.report import _canvas, _format
 from headstart.report._canvas import INK, Picture
-from headstart.report._cells import TimeSplit, summarise
-from headstart.report._verdict import primary_result
+from headstart.report._cells import TimeSplit, shared_budget, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,16 +17,14 @@ _ROOM = 0.1  # a part narrower than this share of the widest bar has no room for
 
 
 def time_picture(record: RaceRecord) -> Picture | None:
-    """Where the calibrated time of a run goes, for every arm at the budget of the baseline's best (else the largest).
+    """Where the calibrated time of a run goes, for every arm at the budget that most of them have in common.
 
     Returns:
         None where no arm's time can be split: there is no calibration, or it lacks their kinds of step.
     """
-    if not record.budgets:
+    budget = shared_budget(record)
+    if budget is None:
         return None
-    result = primary_result(record)
-    reference = None if result is None else result.reference_budget
-    budget = max(record.budgets) if reference is None else reference
     row = next((row for row in summarise(record) if row[0].budget == budget), [])
     splits = {cell.arm: cell.split for cell in row if cell.split is not None}
     if not splits:

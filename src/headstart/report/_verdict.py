@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headstart.race import speedup_at_quality
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import _format
 from headstart.report._format import CLOCK_NAMES, QualityScale
@@ -46,16 +47,43 @@ def judgement(record: RaceRecord) -> str:
 
 
 def caveats(record: RaceRecord) -> list[str]:
-    """What limits the verdict: runs that failed and runs still to come, a sentence each."""
+    """What limits the verdict: seeds that it lacks, runs that failed and runs still to come, a sentence each."""
     planned = sum(len(record.budgets_of(arm)) * len(record.seeds_of(arm)) for arm in record.arms)
     failed = len(record.failures)
     missing = planned - failed - len(record.runs)
     sentences = []
+    result = primary_result(record)
+    if result is not None and result.more_seeds is not None:
+        more = _format.count(result.more_seeds, "more seed")
+        sentences.append(f"About {more} would resolve it, if quality and noise stay as measured.")
     if failed:
         sentences.append(f"{failed} of {planned} runs failed and {'is' if failed == 1 else 'are'} left out.")
     if missing > 0:
         sentences.append(f"{missing} of {planned} runs {'is' if missing == 1 else 'are'} still to come.")
     return sentences
+
+
+def quality_sentence(record: RaceRecord, quality: float) -> str:
+    """The primary arm's speed-up to a given quality, on the headline clock.
+
+    Args:
+        record: A race.
+        quality: In the metric's own unit: 0.92 for an accuracy of 92 %.
+
+    Example:
+        >>> from headstart.records import Arm, RaceRecord
+        >>> arms = [Arm(name="baseline"), Arm(name="early")]
+        >>> race = RaceRecord(arms=arms, baseline="baseline", primary="early", budgets=[1], seeds=[0])
+        >>> quality_sentence(race, 0.9)
+        'To quality 0.9: not known, as the two do not both cross it within the budgets raced.'
+    """
+    scale = QualityScale.of(record)
+    goal = f"To {scale.text(quality)} {scale.metric}" if scale.percent else f"To {scale.metric} {scale.text(quality)}"
+    found = speedup_at_quality(record, record.primary, record.headline_clock, quality)
+    if found is None:
+        return f"{goal}: not known, as the two do not both cross it within the budgets raced."
+    interval = _format.in_brackets(_format.speedup_interval(found), "95 % interval ")
+    return f"{goal}: {record.primary} {_format.times(found.value)}{interval}, in {CLOCK_NAMES[record.headline_clock]}."
 
 
 def _reached(record: RaceRecord, result: ArmResult) -> str:
