@@ -16,7 +16,7 @@ SHORT := race.seeds=[0] race.budgets=[0.05,0.1] race.calibration_pairs=3 \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-short test lint types clean
+.PHONY: help install demo demo-short test lint types docs clean
 
 help: ## show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +41,13 @@ lint: .venv/installed-dev ## ruff
 types: .venv/installed-dev ## mypy
 	$(BIN)/mypy
 
+docs: .venv/installed-docs ## build the documentation's site, site/index.html; any warning fails
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees docs site
+
 install: .venv/installed-dev ## only install, with the tools for development
 
-clean: ## remove .venv and caches (runs/ and fetched data stay)
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Empty files say how far the installation is: a second call installs nothing.
@@ -67,4 +70,8 @@ clean: ## remove .venv and caches (runs/ and fetched data stay)
 
 .venv/installed-dev: .venv/installed
 	$(PIP) --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(PIP) --quiet --editable '.[docs]'
 	@touch $@

@@ -20,7 +20,7 @@ import torch
 from cache_damage import count_unnoticed
 from cache_files import bytes_per_row, peaked_logits
 from cache_steps import IMAGE_CLASSES, MASKED, SEQUENCES, VOCABULARY, Student, live_teacher
-from overhead import Autocast
+from overhead_steps import Autocast
 from torch.nn import functional as F
 
 from headstart import Distiller, TeacherPool

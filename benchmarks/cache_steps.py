@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 from cache_files import TEMPERATURE, peaked_logits, write_blocks
-from overhead import SGD, TOTAL_STEPS, WEIGHT, Autocast, check_same_loss
+from overhead import check_same_loss
+from overhead_steps import SGD, TOTAL_STEPS, WEIGHT, Autocast
 from torch import Tensor, nn
 from torch.nn import functional as F
 

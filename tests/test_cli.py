@@ -64,6 +64,8 @@ def test_a_race_from_end_to_end_and_nothing_done_twice(run: Run, recipe: Path, t
     drawn = run("report", out, "--json")
     assert drawn.exit_code == 0
     assert RaceRecord.model_validate_json(drawn.stdout).results == record.results
+    told = run("report", out, "--quality", "0.999")
+    assert told.exit_code == 0 and "To 99.9 % accuracy: not known" in told.stdout
 
 
 def test_one_run_and_what_it_can_teach(run: Run, recipe: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.distill import Distiller, Teacher, TeacherPool, Window
     from headstart.errors import HeadstartError
-    from headstart.race import race
+    from headstart.race import race, race_table, read_race
     from headstart.records import RaceRecord, RunRecord
     from headstart.teachers import load_teacher
     from headstart.teachers.doctor import doctor
@@ -29,6 +29,8 @@ _HOMES = {
     "doctor": "teachers.doctor",
     "load_teacher": "teachers",
     "race": "race",
+    "race_table": "race",
+    "read_race": "race",
 }
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "doctor",
     "load_teacher",
     "race",
+    "race_table",
+    "read_race",
 ]
 
 
