@@ -11,6 +11,7 @@ import pytest
 os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
 
 import torch
+from accelerate.state import AcceleratorState
 
 torch.set_num_threads(1)
 
@@ -24,7 +25,11 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, _session_cache: Path) -> None:
-    """Give a test the same random numbers each time, an empty cache, and no data but its own."""
+    """Give a test the same random numbers each time, an empty cache, and no data but its own.
+
+    And no Accelerator of another test: its precision would be that of all later ones in the process.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv("HEADSTART_CACHE", str(_session_cache))
     monkeypatch.delenv("HEADSTART_DATA", raising=False)
     torch.manual_seed(0)

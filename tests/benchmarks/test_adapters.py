@@ -7,7 +7,6 @@ from pathlib import Path
 import adapters
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from framework_loops import Turns
 from headstart.records import read_record
@@ -16,14 +15,7 @@ from results_file import Result
 TRIAL = ["--pairs", "1", "--depth", "8", "--batch-size", "2", "--device", "cpu"]
 
 
-@pytest.fixture
-def _no_accelerator() -> None:
-    """Accelerate refuses another precision than the one that a process began with."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_no_accelerator")
 def test_prints_a_table_and_writes_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapters.main([*TRIAL, "--out", str(tmp_path)])
     result = read_record(Result, tmp_path / "adapters.json")

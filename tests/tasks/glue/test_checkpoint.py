@@ -164,7 +164,17 @@ def test_weights_that_would_execute_code_are_refused(copy: Path) -> None:
 def test_damaged_weights_are_refused(copy: Path) -> None:
     path = copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-50])
-    check_refused(copy, "cannot be loaded for classifying texts")
+    check_refused(copy, "its weights cannot be read")
+
+
+def test_a_checkpoint_is_known_by_its_weights_and_not_by_the_order_of_its_header(copy: Path) -> None:
+    made = open_checkpoint(copy).fingerprint
+    weights = load_file(copy / "model.safetensors")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt", "more": "metadata"})
+    assert open_checkpoint(copy).fingerprint == made
+    weights["bert.embeddings.word_embeddings.weight"][0, 0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert open_checkpoint(copy).fingerprint != made
 
 
 def test_weights_of_another_model_are_refused(copy: Path) -> None:

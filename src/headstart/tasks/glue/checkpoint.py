@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from headstart.errors import HeadstartError
@@ -72,9 +73,11 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     with quiet(), _told(source, "its tokenizer cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
     _check_tokenizer(source, tokenizer, config)
+    with _told(source, "its weights cannot be read"):
+        fingerprint = _digest(path) if path.is_dir() else f"{source}@{getattr(config, '_commit_hash', None)}"
     return Checkpoint(
         source=source,
-        fingerprint=_digest(path) if path.is_dir() else f"{source}@{getattr(config, '_commit_hash', None)}",
+        fingerprint=fingerprint,
         tokenizer=tokenizer,
         tokenizer_key=_tokenizer_key(tokenizer),
         max_length=min(MAX_LENGTH, _positions(source, config)),
@@ -186,10 +189,14 @@ def _positions(source: str, config: Any) -> int:
 
 
 def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        # Not the file's bytes: what its header says comes in another order each time it is written.
+        with safe_open(path, framework="pt") as file:
+            for name in sorted(file.keys()):
+                tensor = file.get_tensor(name)
+                digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+                digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:24]
 
 
