@@ -36,7 +36,7 @@ from step_times import Step, median_figure, paired_ratios
 SIZES = (1, 2, 4, 8, 16)
 TOTAL_STEPS = 1_000_000  # more than are ever made, so that the window does not close
 PAIRS_BESIDE = 50  # of steps, at most, for the mean of all, which has no goal
-LAYERS = 4
+LAYERS = 2
 STREAMED: dict[str, Any] = {"residence": "stream"}
 GOALS = {f"stream_{size}_time_ratio": 1.02 for size in SIZES} | {f"stream_{size}_memory_units": 2.5 for size in SIZES}
 
@@ -103,18 +103,17 @@ def linears(count: int, width: int) -> Iterator[Teacher]:
 
 
 def use_pool(count: int, how: Mapping[str, Any], width: int, device: torch.device) -> Callable[[], object]:
-    """Prepare a batch; the work makes a pool and asks it at as many steps as all of it takes, twice."""
-    inputs = torch.randn(8, width, device=device)
+    """The work makes a pool and asks it at twice as many steps as it has teachers; done with tiny ones before."""
 
-    def work() -> TeacherPool:
-        pool = TeacherPool(linears(count, width), **how)
+    def work(width: int) -> TeacherPool:
+        inputs, pool = torch.randn(8, width, device=device), TeacherPool(linears(count, width), **how)
         for step in range(2 * count):
-            for teacher in pool.teachers if how.get("draw") == "all" else pool.asked(step, device, following=step + 1):
-                teacher.to(device)
+            for teacher in pool.asked(step, device, following=step + 1):
                 teacher.targets(inputs, None)
         return pool
 
-    return work
+    work(8)  # libraries take memory of their own when they are first used
+    return partial(work, width)
 
 
 def memory_figures(sizes: Sequence[int], options: argparse.Namespace) -> Iterator[tuple[str, Figure]]:
@@ -141,7 +140,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="of the pools")
     parser.add_argument("--depth", type=int, default=20, help="layers of the ResNets; other than 20 only for a trial")
     parser.add_argument("--batch-size", type=int, default=128, help="other than 128 only for a trial")
-    parser.add_argument("--width", type=int, default=2048, help="of the linear layers; less only for a trial")
+    parser.add_argument(
+        "--width", type=int, default=3072, help="of the linear layers; with less, what the allocator keeps shows"
+    )
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for pool.json")
     return parser.parse_args(arguments)

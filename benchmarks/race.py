@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/race.py RECIPE [key=value ...] --name race-fashion-mnist [--workers 2] [--out runs/NAME]
 
-The race itself is `headstart race`; a race folder that is finished is only judged again. Raw seconds of runs that went
+The race itself is `headstart race`; a race folder that is finished is only judged again, with --judge also one that an
+older version has made, whose recipes had other keys. Raw seconds of runs that went
 on side by side mean little, so the headline is in calibrated seconds: let the calibration, which comes last, have the
 machine for itself.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 
 from headstart.race import judge
-from headstart.records import ArmResult, RaceRecord, RunRecord
+from headstart.records import ArmResult, RaceRecord, RunRecord, read_record, write_record
 from headstart.report import verdict_sentence, write_report
 from headstart.train.load import load_recipe
 from headstart.train.race_recipe import race_recipe
@@ -88,13 +89,19 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--judge", action="store_true", help="judge the race in --out as it is; run nothing")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     out = arguments.out or Path("runs") / arguments.name
     command = command_line(__file__, sys.argv[1:])
     begin = time.perf_counter()
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    race = race_recipe(recipe, out, command=command, workers=arguments.workers)
+    if arguments.judge:
+        race = judge(read_record(RaceRecord, out / "race.json"))
+        command = race.command
+        write_record(race, out / "race.json")
+    else:
+        recipe = load_recipe(arguments.recipe, arguments.overrides)
+        race = race_recipe(recipe, out, command=command, workers=arguments.workers)
     write_report(race, out)
     print(verdict_sentence(race))
     # What training took, also in an earlier start that had finished its runs.

@@ -24,7 +24,7 @@ def _convolutional(width: int) -> nn.Module:
         nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
     module.append(nn.Linear(width, width)).append(nn.Linear(width, width)).append(nn.Linear(width, 3).double().float())
-    module[6].weight = module[5].weight  # type: ignore[assignment]
+    module[6].weight = module[5].weight
     module.register_buffer("ids", torch.arange(3).expand(4, -1), persistent=False)
     module[1].running_mean = torch.randn(width)
     return module
@@ -48,7 +48,7 @@ def _pools(**options: Any) -> tuple[TeacherPool, TeacherPool]:
 
 
 def _targets(pool: TeacherPool, step: int, images: Tensor, every: int = 1) -> Iterator[Tensor]:
-    for teacher in pool.asked(step, CPU, following=step + every):
+    for teacher in pool.asked(step, images.device, following=step + every):
         target = teacher.targets(images, None)
         assert isinstance(target, Tensor)
         yield target
@@ -150,9 +150,8 @@ def test_on_cuda_two_teachers_of_memory_and_the_same_targets() -> None:
     before = torch.cuda.memory_allocated()
     pool = TeacherPool(modules, residence="stream")
     for step in range(STEPS):
-        (teacher,) = pool.asked(step, cuda, following=step + 1)
-        (expected,) = resident.asked(step, cuda, following=step + 1)
-        assert torch.equal(teacher.targets(inputs, None), expected.targets(inputs, None))
+        (target,), (expected,) = _targets(pool, step, inputs), _targets(resident, step, inputs)
+        assert torch.equal(target, expected)
         assert torch.cuda.memory_allocated() - before < 2.1 * 4 * width**2
     pool.bring(pool.live[0], CPU)
     assert all(parameter.is_cpu for teacher in pool.live for parameter in teacher.module.parameters())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from headstart.distill.teacher import Teacher
 from headstart.errors import TeacherError
 
-_ALIGNMENT = 512  # bytes; what CUDA's allocator gives, and a multiple of all that kernels ask for
+_ALIGNMENT = 512  # bytes: what CUDA's allocator gives
 _PART = 1 << 24  # bytes copied from a file at a time: so much of it is in memory beside the two teachers
 
 
@@ -116,13 +116,17 @@ class _Waiting:
         self._parts = list(_parts(teacher, self.tensors))
         last = self._parts[-1] if self._parts else None
         size = max(1, last.offset + last.length if last is not None else 0)
-        pinned = spool is None and torch.cuda.is_available()
-        self.block = torch.zeros(size, dtype=torch.uint8, pin_memory=pinned)
-        for tensor, view in zip(self.tensors, self.views(self.block), strict=True):
-            view.copy_(tensor.detach())
-        self._file = None if pinned else self._to_file(spool)
+        self._file: mmap.mmap | None = None
+        if spool is None and torch.cuda.is_available():
+            self.block = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        else:
+            self._file = self._new_file(size, spool)
+            self.block = torch.frombuffer(self._file, dtype=torch.uint8)
         self._home = self.views(self.block)
+        for tensor, view in zip(self.tensors, self._home, strict=True):
+            view.copy_(tensor.detach())
         self.look_at(self._home)
+        self._put_down(0, size)
 
     def views(self, block: Tensor) -> list[Tensor]:
         """The tensors in a block that holds what this one does."""
@@ -150,21 +154,25 @@ class _Waiting:
         for start in range(0, self.block.numel(), _PART):
             part = self.block[start : start + _PART]
             buffer[start : start + _PART][: part.numel()].copy_(part)
-            if hasattr(mmap, "MADV_DONTNEED"):
-                self._file.madvise(mmap.MADV_DONTNEED, start, part.numel())
+            self._put_down(start, part.numel())
 
-    def _to_file(self, spool: str | os.PathLike[str] | None) -> mmap.mmap:
+    def _put_down(self, start: int, length: int) -> None:
+        """Give back the memory that these pages of a file take; what they hold stays in the file."""
+        if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._file.madvise(mmap.MADV_DONTNEED, start, length)
+
+    def _new_file(self, size: int, spool: str | os.PathLike[str] | None) -> mmap.mmap:
         try:
             with tempfile.TemporaryFile(dir=spool) as file:
-                self.block.numpy().tofile(file)
-                mapping = mmap.mmap(file.fileno(), self.block.numel())
+                file.truncate(size)
+                if hasattr(os, "posix_fallocate"):  # or a full disk would end the process, when it writes to the map
+                    os.posix_fallocate(file.fileno(), 0, size)
+                return mmap.mmap(file.fileno(), size)
         except OSError as error:
             raise TeacherError(
-                f"teacher {self.teacher.name!r}: {spool or tempfile.gettempdir()} cannot hold its "
-                f"{self.block.numel()} bytes ({error.strerror or error}); give spool= another folder"
+                f"teacher {self.teacher.name!r}: {spool or tempfile.gettempdir()} cannot hold its {size} bytes "
+                f"({error.strerror or error}); give spool= another folder"
             ) from None
-        self.block = torch.frombuffer(mapping, dtype=torch.uint8)
-        return mapping
 
 
 class _Place:
