@@ -129,8 +129,9 @@ def _judged(cells: Sequence[Cells], true: Sequence[Cells], noise: Noise, racer: 
     point = compare(baseline, arm, noise.deviation)
     low, high = speedup_ends(baseline, arm, noise, point)
     budgets = np.arange(len(baseline.budget))
-    endless = [replace(c, quality=np.broadcast_to(c.quality, (len(budgets), len(budgets)))) for c in true]
-    truth = compare_at(*endless, budgets)
+    square = len(budgets), len(budgets)
+    true_baseline, true_arm = (replace(c, quality=np.broadcast_to(c.quality, square)) for c in true)
+    truth = compare_at(true_baseline, true_arm, budgets)
     least, most = truth.low[point.reference], truth.high[point.reference]
     inside = (racer.lift == 0) & (least > 0) & np.isfinite(most)
     logs, margin = overlap_speedup(baseline, arm), overlap_margin(baseline, arm, noise)
