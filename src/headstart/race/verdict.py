@@ -116,13 +116,22 @@ def _result(
         reference_budget=float(baseline.budget[point.reference]),
         baseline_cost=baseline_cost,
         arm_cost=arm_cost,
-        speedup=None if arm_cost is None else Estimate(value=float(point.low), low=low, high=high),
+        speedup=None if arm_cost is None else _speedup(float(point.low), low, high),
         overlap_speedup=_overlap(by_cost(baseline), arm, noise),
         gain=_gain(point, margin),
         more_seeds=more_seeds(baseline, arm, noise, point) if verdict == "not resolved" else None,
         teacher_cost=teachers,
         loaded_speedup=loaded,
         break_even=break_even,
+    )
+
+
+def _speedup(value: float, low: float | None, high: float | None) -> Estimate:
+    """The ends come back from logarithms: rounding must not carry one past the value."""
+    return Estimate(
+        value=value,
+        low=None if low is None else min(low, value),
+        high=None if high is None else max(high, value),
     )
 
 
