@@ -17,7 +17,8 @@ from headstart.train.cluster import Cluster
 from headstart.train.environment import environment
 from headstart.train.judging import check_judging
 from headstart.train.load import dump_recipe, varied
-from headstart.train.recipe import Race, Recipe
+from headstart.train.race_section import Race
+from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from headstart.train.teaching import teacher_recipes, train_teachers

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from headstart.config import Config
+from headstart.config import SEEDS, Config
 
 
 class ImageModel(Config):
@@ -36,7 +36,7 @@ class ImageData(Config):
     """A folder, or a data set's name: looked up in `$HEADSTART_DATA`, the cache, then the Hugging Face Hub."""
     augment: Augment = Augment()
     """Augmentation of the training images."""
-    seed: int | None = Field(None, ge=0, lt=2**32)
+    seed: int | None = Field(None, ge=0, lt=SEEDS)
     """Of the order and the augmentation, so that runs of several seeds can share cached targets; null: `train.seed`."""
     evaluate: Literal["test", "validation"] = "test"
     """Judge on the test split, or on `holdout` images taken out of the training split (to choose settings)."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from headstart.config import Config
+from headstart.config import SEEDS, Config
 
 
 class MlmModel(Config):
@@ -62,7 +62,7 @@ class MlmData(Config):
     """Tokens of a sequence. Documents are packed one after the other, so that every sequence is full."""
     mask: float = Field(0.15, gt=0, lt=1)
     """Fraction of a sequence's tokens to predict: the same number in each sequence, drawn anew each epoch."""
-    seed: int | None = Field(None, ge=0, lt=2**32)
+    seed: int | None = Field(None, ge=0, lt=SEEDS)
     """Of the order and the masking, so that runs of several seeds can share cached targets; null: `train.seed`."""
     evaluate: Literal["test", "validation"] = "test"
     """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training one."""
