@@ -1,11 +1,11 @@
 """Measures the fused loss: its time and memory against the usual formulation, compiled too, and other libraries'.
 
-Usage: python benchmarks/loss.py [--pairs 200] [--out benchmarks/results]
+Usage: python benchmarks/loss.py [--pairs 60] [--out benchmarks/results]
 
 4096 rows of 30522 classes in bf16, forward and backward; 0.1 cross-entropy + 0.9 KL at T = 4. Everything runs on the
 same tensors; each ratio of times is of pairs of steps in one process, interleaved in ABBA order. Run it on a quiet
-Linux machine with 12 GB of free memory: about an hour on 2 cores, half of it for the libraries that are measured beside
-where they are installed (benchmarks/README.md says how).
+Linux machine with 12 GB of free memory: about half an hour on 2 cores, most of it for the libraries that are measured
+beside where they are installed (benchmarks/README.md says how).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from results_file import RESULTS, Figure, command_line, new_result, write_result
 from step_times import median_figure, paired_ratios
 
 FEATURES = 768  # of the hidden states, as BERT-base has
-PAIRS_BESIDE = 20  # of steps, at most, for ratios without a goal: some take half a minute a pair
+PAIRS_BESIDE = 8  # of steps, at most, for ratios without a goal: some take half a minute a pair
 ERROR_ROWS = 256  # that the gradient is compared with float64 on
 GOALS = {"memory_units": 1.3, "time_vs_eager": 0.15, "time_vs_compiled": 1.0}
 GOALS_ON_CUDA = {**GOALS, "time_vs_eager": 0.6}
@@ -122,7 +122,7 @@ def table_line(name: str, figure: Figure, goals: Mapping[str, float]) -> str:
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=200, help="of steps, per ratio; fewer than 200 only for a trial")
+    parser.add_argument("--pairs", type=int, default=60, help="of steps, per ratio; fewer than 60 only for a trial")
     parser.add_argument("--rows", type=int, default=4096, help="other than 4096 only for a trial")
     parser.add_argument("--classes", type=int, default=30522, help="other than 30522 only for a trial")
     parser.add_argument("--no-compiled", dest="compiled", action="store_false", help="without torch.compile; a trial")
