@@ -37,7 +37,7 @@ from overhead_steps import (
 import torchdistill_box
 from framework_loops import accelerate_ratios, bare, lightning_ratios, trainer_ratios
 from headstart import Distiller
-from results_file import RESULTS, command_line, new_result, write_result
+from results_file import RESULTS, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 GOALS = {f"{loop}_step_ratio": 1.02 for loop in ("plain", "accelerate", "trainer", "lightning")}
@@ -127,15 +127,15 @@ def main(arguments: Sequence[str]) -> None:
         name = f"{loop}_step_ratio"
         figures[name] = median_figure(ratios(work, options.pairs))
         print(table_line(name, figures[name], GOALS), flush=True)
-    result = new_result(
+    finish(
         "adapters",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
         packages=["transformers", "lightning", "torchdistill", "timm"],
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 if __name__ == "__main__":

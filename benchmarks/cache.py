@@ -29,7 +29,7 @@ from headstart.distill import Teacher
 from headstart.distill.targets import Keys, TargetSource
 from headstart.tasks import Batch
 from headstart.tasks.images.resnet import ResNet
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 TOP_10, DRAWS_32 = Keep("top-k", 10), Keep("sampled", 32)
@@ -157,14 +157,14 @@ def main(arguments: Sequence[str]) -> None:
         for name, step, reference in comparisons(folder, options):
             figures[name] = median_figure(paired_ratios(step, reference, pairs=options.pairs, device=options.device))
             print(table_line(name, figures[name]), flush=True)
-    result = new_result(
+    finish(
         "cache",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 if __name__ == "__main__":

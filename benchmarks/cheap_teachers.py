@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from headstart import Teacher
 from headstart.tasks.images.resnet import ResNet
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 REFERENCE: dict[str, Any] = {"autocast": torch.bfloat16, "memory_format": torch.channels_last}
@@ -114,14 +114,14 @@ def main(arguments: Sequence[str]) -> None:
     begin = time.perf_counter()
     print(f"{'ratio of forward times':34s}  median   95 % interval         pairs")
     figures = {name: figure for depth in options.depths for name, figure in measure(depth, options).items()}
-    result = new_result(
+    finish(
         "cheap-teachers",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from torch import Tensor
 import loss_formulations as ways
 from loss_formulations import Formulation, Work, installed, make_step, make_work
 from peak_memory import peak_bytes
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 from step_times import median_figure, paired_ratios
 
 FEATURES = 768  # of the hidden states, as BERT-base has
@@ -142,15 +142,15 @@ def main(arguments: Sequence[str]) -> None:
     for name, figure in measure(work, options):
         figures[name] = figure
         print(table_line(name, figure, GOALS_ON_CUDA if options.device.type == "cuda" else GOALS), flush=True)
-    result = new_result(
+    finish(
         "loss" if options.device.type == "cpu" else f"loss-{options.device.type}",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
         packages=["liger-kernel", "torchdistill", "triton", "trl"],
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 def _prepared(formulation: Formulation, rows: int, classes: int, device: torch.device) -> Callable[[], Tensor]:

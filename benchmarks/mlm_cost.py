@@ -32,7 +32,7 @@ from headstart.train.optim import build_optimizer
 from headstart.train.recipe import MlmRecipe, Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
-from results_file import RESULTS, command_line, new_result, write_result
+from results_file import RESULTS, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "modernbert-wikipedia.yaml"
@@ -197,15 +197,15 @@ def main(arguments: Sequence[str]) -> None:
         for figure, (step, reference) in steps.items():
             figures[figure] = median_figure(paired_ratios(step, reference, pairs=options.pairs, device=device))
             print(table_line(figure, figures[figure], GOALS), flush=True)
-    result = new_result(
+    finish(
         "mlm-cost" if device.type == "cpu" else f"mlm-cost-{device.type}",
         figures,
         command=command_line(__file__, arguments),
         device=device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
         packages=["transformers"],
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 def masked_lm_recipe(overrides: Sequence[str], folder: Path) -> MlmRecipe:

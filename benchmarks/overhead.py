@@ -46,7 +46,7 @@ from overhead_steps import (
 
 import torchdistill_box
 from headstart import Distiller
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 GOALS = {
@@ -131,15 +131,15 @@ def main(arguments: Sequence[str]) -> None:
         figures[name] = measured(name, step, reference, options.pairs, options.device)
     whole = default_run(work), run_of(bare(work))
     figures["default_run_ratio"] = measured("default_run_ratio", *whole, options.runs, options.device)
-    result = new_result(
+    finish(
         "overhead",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
         packages=["torchdistill", "torchvision"],
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from headstart import Distiller, Teacher, TeacherPool
 from headstart.tasks.images.resnet import ResNet
 from peak_memory import peak_bytes
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 from step_times import Step, median_figure, paired_ratios
 
 SIZES = (1, 2, 4, 8, 16)
@@ -158,14 +158,14 @@ def main(arguments: Sequence[str]) -> None:
         for name, figure in measure(options.sizes, options):
             figures[name] = figure
             print(table_line(name, figure), flush=True)
-    result = new_result(
+    finish(
         "pool",
         figures,
         command=command_line(__file__, arguments),
         device=options.device,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=options.out,
     )
-    print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 
 
 if __name__ == "__main__":

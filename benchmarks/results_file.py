@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +117,32 @@ def write_result(result: Result, folder: Path = RESULTS) -> Path:
     text = json.dumps(result.model_dump(mode="json", exclude_none=True), indent=1)
     write_atomically(path, f"{text}\n".encode())
     return path
+
+
+def finish(
+    name: str,
+    figures: dict[str, Figure],
+    *,
+    command: str,
+    device: torch.device,
+    begin: float,
+    folder: Path,
+    packages: Sequence[str] = (),
+) -> None:
+    """Write what a benchmark has measured, and print where: the end of its `main`.
+
+    Args:
+        name: As in `new_result`.
+        figures: As there.
+        command: As there.
+        device: As there.
+        begin: When it began, as `time.perf_counter` told.
+        folder: For the file.
+        packages: As in `new_result`.
+    """
+    seconds = time.perf_counter() - begin
+    result = new_result(name, figures, command=command, device=device, seconds=seconds, packages=packages)
+    print(f"{write_result(result, folder)}, {result.seconds:.0f} s on {result.device}")
 
 
 def command_line(program: str, arguments: Sequence[str]) -> str:

@@ -169,8 +169,57 @@ def test_checkpoints_hold_the_state(tmp_path: Path) -> None:
     torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
+class Replicas(nn.Module):
+    """What `nn.DataParallel` does on two GPUs, on one device: halves of the inputs, and their outputs together."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, **inputs: Tensor) -> Any:
+        halves = zip(*(value.chunk(2) for value in inputs.values()), strict=True)
+        outputs = [self.module(**dict(zip(inputs, half, strict=True))) for half in halves]
+        values = {name: [output[name] for output in outputs] for name in outputs[0]}
+        rows = {name: [value.reshape(-1, *value.shape[1:]) for value in each] for name, each in values.items()}
+        return type(outputs[0])(**{name: torch.cat(each) for name, each in rows.items()})
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("modernbert", 1), ("bert", 2)])
+def test_what_several_gpus_in_one_process_do_to_the_stock_trainer(
+    kind: str, factor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why these are refused: a model that ignores `num_items_in_batch` has its loss multiplied by their number."""
+    data = rows(kind, 4)
+
+    class OnTwo(Trainer):
+        def __init__(self, model: nn.Module, args: Any, **more: Any) -> None:
+            args._n_gpu = 2
+            super().__init__(model, args, **more)
+
+        def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler[int]:
+            return torch.utils.data.SequentialSampler(data)
+
+    student = model(kind)
+    before, parameters = copy.deepcopy(student), list(student.parameters())
+    halves = [stacked(data[start : start + 2]) for start in (0, 2)]
+    if factor == 1:
+        whole = torch.autograd.grad(student(**stacked(data)).loss, parameters)
+    else:
+        whole = torch.autograd.grad(sum(student(**half).loss for half in halves) / 2, parameters)
+    monkeypatch.setattr(nn, "DataParallel", Replicas)
+    run(student, data, tmp_path, trainer=OnTwo, per_device_train_batch_size=2)
+    torch.testing.assert_close(moved(before, student), tuple(factor * part for part in whole), rtol=1e-4, atol=1e-5)
+
+
 class TestMessages:
     """What is wrong, where, and what to do."""
+
+    def test_of_several_gpus_in_one_process(self, tmp_path: Path) -> None:
+        arguments: Any = trainer_arguments(tmp_path)
+        arguments._n_gpu = 2
+        DistillTrainer(model("classifier"), arguments)
+        with pytest.raises(HeadstartError, match=r"one process has 2 GPUs.* \(torchrun --nproc-per-node 2 SCRIPT\)"):
+            DistillTrainer(model("classifier"), arguments, teachers=model("classifier", seed=5))
 
     def test_of_a_teacher_that_is_the_student(self, tmp_path: Path) -> None:
         student = model("classifier")

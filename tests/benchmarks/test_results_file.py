@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 import results_file
 from headstart.records import read_record
-from results_file import RESULTS, Figure, Result, command_line, new_result, write_result
+from results_file import RESULTS, Figure, Result, command_line, finish, new_result, write_result
 
 ROOT = RESULTS.parents[1]
 CPU = torch.device("cpu")
@@ -34,6 +35,16 @@ def test_file_holds_what_was_measured_and_leaves_out_what_was_not(tmp_path: Path
         "time": {"value": 3.0, "unit": "s"},
     }
     assert read_record(Result, path) == written
+
+
+def test_the_end_of_a_benchmark_writes_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"x": Figure(value=1)}
+    begin = time.perf_counter() - 60
+    finish("speed", figures, command="python", device=CPU, begin=begin, folder=tmp_path, packages=["pydantic"])
+    written = read_record(Result, tmp_path / "speed.json")
+    assert written.figures == figures and "pydantic" in written.versions
+    assert 60 <= written.seconds < 70
+    assert capsys.readouterr().out == f"{tmp_path / 'speed.json'}, {written.seconds:.0f} s on {written.device}\n"
 
 
 def test_versions_are_those_of_packages_that_matter_and_are_installed() -> None:

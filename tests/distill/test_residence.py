@@ -242,7 +242,7 @@ def _sharing() -> list[nn.Module]:
         (_sharing(), {}, r"teacher 'Linear' shares weights with another; residence='stream' cannot take one away"),
         ([_special()], {}, r"keeps weights as Special on cpu, which residence='stream' cannot copy"),
         ([nn.Linear(2, 3, device="meta")], {}, r"keeps weights as Parameter on meta"),
-        ([nn.Linear(2, 3)], {"residence": "host"}, r"residence='host' must be 'device' or 'stream'"),
+        ([nn.Linear(2, 3)], {"residence": "host"}, r"residence='host' must be 'device', 'stream' or 'sharded'"),
         ([nn.Linear(2, 3)], {"residence": "device", "spool": "x"}, r"spool='x': teachers wait in files with"),
     ],
 )

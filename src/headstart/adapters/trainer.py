@@ -33,7 +33,8 @@ class DistillTrainer(Trainer):
         distiller: The Distiller, from the first training step on.
 
     Raises:
-        HeadstartError: A wrong option. While training: no logits, or a `compute_loss` that passes this one by.
+        HeadstartError: A wrong option, or several GPUs in one process. While training: no logits, or a `compute_loss`
+            that passes this one by.
         TeacherError: A teacher that cannot be used, or that is the student.
     """
 
@@ -48,6 +49,7 @@ class DistillTrainer(Trainer):
         self._waiting = WaitingDistiller(teachers, distill or {}) if teachers is not None else None
         if self._waiting is not None:
             self._waiting.check_student(student)
+            self._check_devices()
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -75,6 +77,16 @@ class DistillTrainer(Trainer):
                 "own compute_loss call super().compute_loss, or put the class that has it behind DistillTrainer"
             )
         return loss
+
+    def _check_devices(self) -> None:
+        # nn.DataParallel gives a loss for each GPU. The Trainer multiplies these by their number, which is right for
+        # models that divide by num_items_in_batch and wrong for those that ignore it; from outside both look alike.
+        if (count := self.args.n_gpu) > 1:
+            raise HeadstartError(
+                f"one process has {count} GPUs, which the Trainer shares out by nn.DataParallel; how much the task "
+                "loss weighs there depends on the model, so nothing can be mixed with it rightly. Start a process for "
+                f"each GPU (torchrun --nproc-per-node {count} SCRIPT), or show it one (CUDA_VISIBLE_DEVICES=0)"
+            )
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if self.distiller is not None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from headstart.distill.draw import draw
 from headstart.distill.losses import Average, widen
 from headstart.distill.residence import Stream
+from headstart.distill.sharding import Shards
 from headstart.distill.targets import TargetSource, numbered
 from headstart.distill.teacher import Teacher
 from headstart.errors import TeacherError
 
-Residence: TypeAlias = Literal["device", "stream"]
+Residence: TypeAlias = Literal["device", "stream", "sharded"]
 
 
 class TeacherPool:
@@ -35,13 +36,15 @@ class TeacherPool:
         per_rank: Draw differently on each process (n ranks see up to n teachers a step) instead of the same on all.
         residence: Where the modules are. `"device"`: all beside the student. `"stream"`: two at most; the others wait
             on the host, and the next one drawn is copied in while the present one works. Each of `teachers` is taken
-            in before the next one is asked for, so that a generator needs memory for one at a time.
+            in before the next one is asked for, so that a generator needs memory for one at a time. `"sharded"`: each
+            in parts over all processes (FSDP2), a layer being gathered when it is its turn; all processes have to ask
+            them at the same time. A single process keeps them whole.
         spool: With `"stream"`, a folder for the files in which they wait, for pools that the host's memory does not
             hold either. Default: pinned memory; where there is no CUDA, files in the system's temporary folder.
 
     Raises:
         TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, one module is
-            given twice, or a teacher cannot be streamed.
+            given twice, a teacher cannot be streamed or sharded, or sharded ones would be drawn differently.
 
     Example:
         >>> pool = TeacherPool([nn.Linear(2, 3), nn.Linear(2, 3)], draw="all")
@@ -61,10 +64,17 @@ class TeacherPool:
         spool: str | os.PathLike[str] | None = None,
     ) -> None:
         if residence not in get_args(Residence):
-            raise TeacherError(f"residence={residence!r} must be 'device' or 'stream'")
+            raise TeacherError(f"residence={residence!r} must be 'device', 'stream' or 'sharded'")
         if spool is not None and residence != "stream":
             raise TeacherError(f"spool={os.fspath(spool)!r}: teachers wait in files with residence='stream' only")
-        self._stream = Stream(spool) if residence == "stream" else None
+        if per_rank and residence == "sharded":
+            raise TeacherError(
+                "per_rank=True with residence='sharded': all processes have to ask the same teacher, as each has a "
+                "part of it; leave per_rank out, or set residence='device' or 'stream'"
+            )
+        self._elsewhere: Stream | Shards | None = (
+            Stream(spool) if residence == "stream" else Shards() if residence == "sharded" else None
+        )
         self.teachers = [self._taken_in(item) for item in teachers]
         size = len(self.teachers)
         if not size:
@@ -110,7 +120,7 @@ class TeacherPool:
         """
         chosen = self.chosen(step)
         for place, index in enumerate(chosen, start=1):
-            then = chosen[place] if place < len(chosen) else self.chosen(following)[0] if self._stream else index
+            then = chosen[place] if place < len(chosen) else self.chosen(following)[0] if self._elsewhere else index
             self.bring(self.teachers[index], device, self.teachers[then])
             yield self.teachers[index]
 
@@ -122,13 +132,17 @@ class TeacherPool:
             device: Where.
             then: The next one to be asked; streamed teachers are copied ahead.
         """
-        if self._stream is None or not self._stream.bring(teacher, device, then):
+        if self._elsewhere is None or not self._elsewhere.bring(teacher, device, then):
             teacher.to(device)
+
+    def outline(self, teacher: Teacher) -> nn.Module:
+        """The module of a teacher, for counting what its forward takes; without values where it is sharded."""
+        return self._elsewhere.outline(teacher) if isinstance(self._elsewhere, Shards) else teacher.module
 
     def _taken_in(self, item: nn.Module | TargetSource) -> TargetSource:
         teacher = item if isinstance(item, TargetSource) else Teacher(item)
-        if self._stream is not None and isinstance(teacher, Teacher):
-            self._stream.admit(teacher)
+        if self._elsewhere is not None and isinstance(teacher, Teacher):
+            self._elsewhere.admit(teacher)
         return teacher
 
     def mean_weights(self, chosen: Sequence[int]) -> list[float]:

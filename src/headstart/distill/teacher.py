@@ -83,6 +83,7 @@ class Teacher(TargetSource):
         self.classes = classes if classes is None or isinstance(classes, int) else tuple(classes)
         self._check_classes()
         self._index: Tensor | None = None  # of `classes`, on the device
+        self.compiled = compile
         self._call: Callable[..., Any] = torch.compile(self.module) if compile else self.module
 
     def targets(self, inputs: Any, keys: Keys | None = None) -> Tensor:

@@ -1,38 +1,14 @@
-"""A student spread over processes: sharded, its statistics averaged, its weights gathered."""
+"""A student spread over processes: its statistics averaged, its weights gathered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from headstart.train import ranks
 
 _STATISTICS = ("running_mean", "running_var")
-
-
-def shard(model: nn.Module, device: torch.device) -> None:
-    """Shard parameters, gradients and optimiser state of a model over all processes (FSDP2), in place.
-
-    Each layer of the model's stacks (`ModuleList`, `Sequential`) is gathered when it is its turn, what is left with the
-    model itself. To be called before the optimiser is built.
-
-    Args:
-        model: On any device; all processes take the first one's weights.
-        device: Where it is to train.
-    """
-    # FSDP2 takes no other memory format.
-    model.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for value in model.state_dict().values():
-        distributed.broadcast(value, 0)
-    mesh = init_device_mesh(device.type, (ranks.count(),))
-    for layer in list(_layers(model)):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
 
 
 def average_statistics(model: nn.Module) -> None:
@@ -68,15 +44,6 @@ def gathered(model: nn.Module) -> dict[str, Tensor]:
         if ranks.is_main():
             state[name] = whole.cpu().contiguous()
     return state
-
-
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    """The elements of stacks, the outermost ones where stacks are in stacks."""
-    for child in module.children():
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and next(child.parameters(), None) is not None:
-            yield child
-        else:
-            yield from _layers(child)
 
 
 def _place(value: Tensor) -> int:

@@ -51,10 +51,8 @@ def load_pool(
         live = {name: load(entry) for name, entry in at_hand.items()}
         teachers = cached_teachers(distill.cache, list(named), live, recipe, task)
     else:
-        sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
-        # One by one: a pool that streams puts each away before it asks for the next.
-        teachers = (_fitting(load(entry), device, sample, task.num_classes) for entry in distill.teachers)
-    return TeacherPool(
+        teachers = map(load, distill.teachers)  # one by one: a pool that streams puts each away before the next comes
+    pool = TeacherPool(
         teachers,
         draw=distill.draw,
         weights=distill.weights,
@@ -63,15 +61,18 @@ def load_pool(
         residence=distill.residence,
         spool=distill.spool,
     )
+    sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
+    for teacher in pool.live:
+        pool.bring(teacher, device)
+        _require_fitting(teacher, sample, task.num_classes)
+    return pool
 
 
-def _fitting(teacher: Teacher, device: torch.device, sample: Any, classes: int) -> Teacher:
-    """The teacher, on the device; one that does not fit fails here, and not at the window's opening."""
-    teacher.to(device)
+def _require_fitting(teacher: Teacher, sample: Any, classes: int) -> None:
+    """A teacher that does not fit fails here, and not at the window's opening."""
     logits = teacher.logits(sample)
     if logits.shape[-1] != classes:
         raise TeacherError(
             f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
             "both must be trained on the same classes"
         )
-    return teacher
