@@ -1,5 +1,5 @@
 """Tasks: model, data, task loss and metric. They know nothing of distillation."""
 
-from headstart.tasks.task import Batch, Evaluation, Task
+from headstart.tasks.task import Batch, Evaluation, Mixed, Task
 
-__all__ = ["Batch", "Evaluation", "Task"]
+__all__ = ["Batch", "Evaluation", "Mixed", "Task"]

@@ -11,6 +11,19 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What else the rows of a batch are: each is a mixture of two.
+
+    Attributes:
+        labels: Of the second parts, like the batch's, which are those of the first.
+        share: Of the first parts, in [0, 1].
+    """
+
+    labels: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a micro-batch is made of.
 
@@ -20,12 +33,14 @@ class Batch:
         samples: Which training samples these are, int64 [samples], on the CPU. Together with the epoch they tell how
             the inputs were augmented.
         epoch: How many times the training data has been gone through before.
+        mixed: The second labels, where inputs are mixtures of two.
     """
 
     inputs: Any
     labels: Tensor
     samples: Tensor
     epoch: int
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,14 @@ class Task(Protocol):
     higher_is_better: bool
     samples: int
     num_classes: int
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether the task loss is another than the cross-entropy with one label a row.
+
+        That one is computed along with a distillation loss, in the same pass; any other by `loss`.
+        """
+        ...  # pragma: no cover
 
     def build_model(self) -> nn.Module:
         """A new student with weights from torch's default generator."""

@@ -12,7 +12,7 @@ from headstart.distill.targets import Keys
 from headstart.tasks import Task
 from headstart.train.recipe import Recipe
 
-_JUDGING = {"evaluate", "evaluate_sequences"}
+_NO_INPUTS = {"evaluate", "evaluate_sequences", "evaluate_size", "workers"}
 _INPUTS = {"task", "classes", "mean", "std", "vocabulary", "length"}
 
 
@@ -21,7 +21,7 @@ def data_settings(recipe: Recipe, task: Task) -> dict[str, Any]:
 
     The model is none of them, nor is the seed of its weights, so that many students can share a cache.
     """
-    data = recipe.data.model_dump(mode="json", exclude=_JUDGING)
+    data = recipe.data.model_dump(mode="json", exclude=_NO_INPUTS)
     seed = data.pop("seed", None)
     name = Path(str(data.pop("name"))).name  # wherever it lies
     described = {key: value for key, value in task.describe().items() if key in _INPUTS}

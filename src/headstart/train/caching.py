@@ -8,6 +8,7 @@ from pathlib import Path
 from headstart.cache import Keep, Progress, write_cache
 from headstart.errors import RecipeError
 from headstart.train.cached import data_settings, distilled_batches
+from headstart.train.checks import check_cacheable
 from headstart.train.costs import teacher_cost
 from headstart.train.flops import forward_flops
 from headstart.train.recipe import Recipe
@@ -38,11 +39,12 @@ def cache_recipe(
         The files.
 
     Raises:
-        RecipeError: The recipe does not distil.
+        RecipeError: The recipe does not distil, or its inputs do not follow from sample and epoch alone.
         HeadstartError: As `write_cache`, and what recipe, data or teachers got wrong.
     """
     if recipe.distill is None:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to cache")
+    check_cacheable(recipe)
     # Every batch goes to all teachers: streaming them would copy all of them for each.
     resident = {"cache": None, "residence": "device", "spool": None}
     live = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=resident)})

@@ -11,10 +11,12 @@ from scipy import stats
 
 from headstart.records import Calibration, StepTime
 from headstart.train.clock import timed
+from headstart.train.distill_section import Distill
 from headstart.train.environment import device_name
 from headstart.train.kinds import distill_kind, plain_kind
-from headstart.train.recipe import Distill, Recipe
+from headstart.train.recipe import Recipe
 from headstart.train.session import Session
+from headstart.train.sizes import at_full_size, sides_of
 
 _WARM_UP = 3
 
@@ -62,43 +64,54 @@ class _Stepper:
     """Runs steps of one kind.
 
     Args:
-        recipe: With distillation on all of its steps, or none.
-        teacher_paths: Run folders of the teachers.
+        session: With distillation on all of its steps, or none.
+        side: That images are resized to, in pixels; None: they are not.
         plain: The kind that the step would be without distillation; None for such a step itself.
     """
 
-    def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None, plain: str | None) -> None:
-        self.session = Session(recipe, teacher_paths)
-        self.plain = plain
-        cached = recipe.distill is not None and recipe.distill.cache is not None
-        self._steps = _distilled_steps(self.session) if cached else None
+    def __init__(self, session: Session, side: int | None, plain: str | None = None) -> None:
+        self.session, self.plain = session, plain
+        self._side = side
+        distill = session.recipe.distill
+        self._steps = _distilled_steps(session) if distill is not None and distill.cache is not None else None
 
     def time_step(self, index: int) -> tuple[float, float]:
         """Seconds to make a step's batch, and of the whole step."""
         step = self._steps[index % len(self._steps)] if self._steps else index
         if self.session.distiller is not None:
             self.session.distiller.current_step = step
-        task, size, device = self.session.task, self.session.recipe.train.batch_size, self.session.device
-        making = timed(lambda: task.batch(step, size), device)
-        return making, timed(lambda: self.session.train_step(step), device)
+        device = self.session.device
+        making = timed(lambda: self._make_batch(step), device)
+        return making, timed(lambda: self.session.train_step(step, side=self._side), device)
+
+    def _make_batch(self, step: int) -> None:
+        for micro in range(self.session.recipe.train.accumulate):
+            self.session.batch(step, micro)
 
 
 def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | None) -> dict[str, _Stepper]:
     steppers: dict[str, _Stepper] = {}
+    sessions: dict[str, Session] = {}  # one for all sizes of images
+
+    def session(kind: str, recipe: Recipe) -> Session:
+        return sessions[kind] if kind in sessions else sessions.setdefault(kind, Session(recipe, teacher_paths))
+
     for recipe in recipes:
-        plain, distilling = plain_kind(recipe), distill_kind(recipe)
-        if plain not in steppers:
-            steppers[plain] = _Stepper(_with_distill(recipe, None), None, None)
-        if distilling is None or distilling in steppers or recipe.distill is None:
-            continue
-        if recipe.distill.cache is not None:  # a cache holds the targets of the run as it is, and no others
-            steppers[distilling] = _Stepper(recipe, teacher_paths, plain)
-        else:
-            always = recipe.distill.model_copy(
-                update={"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
-            )
-            steppers[distilling] = _Stepper(_with_distill(recipe, always), teacher_paths, plain)
+        for side in sides_of(recipe):
+            plain, distilling = plain_kind(recipe, side), distill_kind(recipe, side)
+            if plain not in steppers:
+                steppers[plain] = _Stepper(session(plain_kind(recipe), _with_distill(recipe, None)), side)
+            if distilling is not None and distilling not in steppers:
+                steppers[distilling] = _Stepper(session(str(distill_kind(recipe)), _distilling(recipe)), side, plain)
     return steppers
+
+
+def _distilling(recipe: Recipe) -> Recipe:
+    """The recipe with distillation on all of its steps."""
+    if recipe.distill is None or recipe.distill.cache is not None:
+        return recipe  # a cache holds the targets of the run as it is, and no others
+    always = {"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
+    return _with_distill(recipe, recipe.distill.model_copy(update=always))
 
 
 def _distilled_steps(session: Session) -> list[int]:
@@ -109,9 +122,8 @@ def _distilled_steps(session: Session) -> list[int]:
 
 
 def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:
-    return recipe.model_copy(
-        update={"distill": distill, "train": recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000})}
-    )
+    endless = recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000, "first_cycle": None})
+    return at_full_size(recipe).model_copy(update={"distill": distill, "train": endless})
 
 
 def _step_time(seconds: list[float], data: list[float]) -> StepTime:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 from headstart.distill import Window
-from headstart.train.recipe import Distill, Recipe
+from headstart.train.distill_section import Distill
+from headstart.train.recipe import Recipe
+from headstart.train.sizes import side_of_step, sides_of
+from headstart.train.train_section import Train
+from headstart.train.window import CyclicWindow
+
+_WORK = {
+    "batch_size", "accumulate", "optimizer", "label_smoothing", "task_loss", "ema", "clip_norm", "precision",
+    "deterministic",
+}  # fmt: skip
 
 
-def plain_kind(recipe: Recipe) -> str:
-    """The name of the recipe's step without distillation: equal for recipes whose steps do the same work."""
-    train = recipe.train.model_dump(
-        include={"batch_size", "accumulate", "optimizer", "label_smoothing", "clip_norm", "precision", "deterministic"}
-    )
-    return f"{recipe.model_label} [{_digest({**recipe.step_work, **train})}]"
+def plain_kind(recipe: Recipe, side: int | None = None) -> str:
+    """The name of the recipe's step without distillation: equal for recipes whose steps do the same work.
+
+    Args:
+        recipe: The recipe.
+        side: That images are resized to, in pixels; None: they are not.
+    """
+    work = {**recipe.step_work, **recipe.train.model_dump(include=_WORK)}
+    if side is None:
+        return f"{recipe.model_label} [{_digest(work)}]"
+    return f"{recipe.model_label} at {side} pixels [{_digest(work | {'side': side})}]"
 
 
-def distill_kind(recipe: Recipe) -> str | None:
-    """The name of its distilling step; None where the recipe does not distil."""
+def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
+    """The name of its distilling step, as `plain_kind`; None where the recipe does not distil."""
     if recipe.distill is None:
         return None
     # What is left out at its default (options, cache, fraction, residence) is so for the sake of names already given.
@@ -33,22 +48,34 @@ def distill_kind(recipe: Recipe) -> str | None:
         work["cache"] = recipe.distill.cache
     if recipe.distill.residence != "device":
         work["residence"] = [recipe.distill.residence, recipe.distill.spool is not None]
-    return f"{plain_kind(recipe)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
+    return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 
 def count_steps(recipe: Recipe, total_steps: int) -> dict[str, int]:
-    """How many steps of each kind a run has."""
-    kind = distill_kind(recipe)
-    distilled = window_of(recipe.distill).distilled_steps(total_steps) if recipe.distill else 0
-    counts = {plain_kind(recipe): total_steps - distilled}
-    if kind is not None:
-        counts[kind] = distilled
-    return {name: count for name, count in counts.items() if count}
+    """How many steps of each kind a run has; those that do not distil come first."""
+    window = run_window(recipe.distill, recipe.train) if recipe.distill is not None else None
+    steps = Counter(
+        (window is not None and window.scale(step, total_steps) > 0, side_of_step(recipe, step, total_steps))
+        for step in range(total_steps)
+    )
+    counts = {}
+    for distilled, name in ((False, plain_kind), (True, distill_kind)):
+        for side in sides_of(recipe):
+            if count := steps[distilled, side]:
+                counts[str(name(recipe, side))] = count
+    return counts
 
 
 def window_of(distill: Distill) -> Window:
     """The recipe's window."""
     return Window(distill.start, distill.stop, distill.every, distill.ramp_up, distill.ramp_down)
+
+
+def run_window(distill: Distill, train: Train) -> Window:
+    """The window of a run: the recipe's, in every cycle where it trains in cycles."""
+    if train.first_cycle is None:
+        return window_of(distill)
+    return CyclicWindow(**vars(window_of(distill)), cycles=train.cycles)
 
 
 def _digest(work: dict[str, Any]) -> str:

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
-from headstart.distill import Teacher
 from headstart.distill.last_call import LastCall
-from headstart.distill.part import first_part
-from headstart.distill.targets import Keys
 from headstart.errors import HeadstartError, Preempted
 from headstart.records import RunRecord
 from headstart.train import ranks
-from headstart.train.clock import Clock, timed
-from headstart.train.costs import teacher_cost
+from headstart.train.checkpoint import remove_checkpoints
+from headstart.train.clock import Clock
+from headstart.train.continuing import take_over
+from headstart.train.cycles import cycle_ends
 from headstart.train.energy import EnergyMeter
-from headstart.train.environment import environment
-from headstart.train.flops import forward_flops, step_flops
 from headstart.train.judging import check_judging, judged, judged_by_glue
-from headstart.train.kinds import count_steps
 from headstart.train.preemption import Preemption
 from headstart.train.recipe import Recipe
 from headstart.train.resume import resume, save
 from headstart.train.runfolder import RunFolder, peak_memory
 from headstart.train.session import Session
 from headstart.train.trackers import Trackers
+from headstart.train.work import known_before
 
-_TIMED_FORWARDS = 3
 _GO_ON = "a checkpoint is written, and the same command goes on from there"
 
 
@@ -52,6 +46,7 @@ def train(
     progress: Progress | None = None,
     labels: Mapping[str, Any] | None = None,
     preemptible: bool = False,
+    shorter: Sequence[Path] = (),
 ) -> RunRecord:
     """Train a recipe; a run that was interrupted goes on from its checkpoint, a finished one is not done again.
 
@@ -60,10 +55,12 @@ def train(
     Args:
         recipe: What to train.
         folder: The run folder.
-        teacher_paths: Run folders of the teachers that the recipe names.
+        teacher_paths: Run folders of the teachers that the recipe describes.
         progress: Told how far it is, and then each fine-tuning where the recipe has a `glue` section.
         labels: Fields of the record that a race knows: arm, budget, seed.
         preemptible: Whether SIGTERM during training, to any of the processes, makes all write a checkpoint and leave.
+        shorter: Run folders of the same training in fewer cycles, the shortest first: it goes on from the longest that
+            has finished, whose checkpoint is then dropped.
 
     Raises:
         Preempted: SIGTERM came, and the checkpoint is written.
@@ -74,10 +71,11 @@ def train(
     place = RunFolder(Path(folder), recipe)
     if record := ranks.from_main(place.finished):
         return record
+    ranks.from_main(lambda: take_over(shorter, recipe, place.path))
     check_judging(recipe)
     session = Session(recipe, teacher_paths)
     # Before the first step: an operator whose FLOPs are not known must not be found after hours of training.
-    known = _known_before(session, teacher_paths or {})
+    known = known_before(session, teacher_paths or {})
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
     with Trackers(recipe, place.path, labels) as trackers:
@@ -93,12 +91,14 @@ def train(
             **known,
             **(labels or {}),
         )
-        place.save_weights(session.student, session.task.describe())
+        place.save_weights(session.result, session.task.describe())
         if not ranks.is_main():
             return place.wait_until_finished()
         session.task.save_beside(place.path)
         record = judged(record, recipe, place.path, progress)
         place.finish(record)
+        for path in shorter:
+            remove_checkpoints(path)
         trackers.log_result(record, session.total_steps)
         return record
 
@@ -107,7 +107,9 @@ def _train_steps(
     session: Session, place: RunFolder, progress: Progress | None, preemptible: bool, trackers: Trackers
 ) -> tuple[float, float | None]:
     """Train from the checkpoint, or the beginning, to the end; the seconds and joules it took in all."""
-    config, total, slowly_judged = session.recipe.train, session.total_steps, judged_by_glue(session.recipe)
+    config, total = session.recipe.train, session.total_steps
+    troughs = cycle_ends(total, config.cycles)
+    saved_at_end = judged_by_glue(session.recipe) or config.first_cycle is not None
     first, seconds = resume(session, place.path)
     place.go_on_from(first)
     meter = EnergyMeter(session.device)
@@ -118,16 +120,18 @@ def _train_steps(
         clock.start()
         for done in range(first + 1, total + 1):
             loss = session.train_step(done - 1)
-            if done % config.log_every == 0 or done == total:
+            if done % config.log_every == 0 or done in troughs:
                 clock.stop()
                 line = _measure(session, place, done, float(loss), clock.seconds)
+                if done in troughs[:-1]:
+                    line["quality"] = session.evaluate().quality
                 place.append_metrics(line)
                 trackers.log(line, done)
                 if progress is not None:
                     progress(done, total, line["loss"])
                 clock.start()
             leaving = preemption.asked() and done < total
-            if leaving or (slowly_judged if done == total else done % config.checkpoint_every == 0):
+            if leaving or (saved_at_end if done == total else done % config.checkpoint_every == 0):
                 clock.stop()
                 save(session, place.path, done, clock.seconds)
                 if leaving:
@@ -157,63 +161,3 @@ def _parts(last: LastCall) -> dict[str, float]:
     """What the losses of a distilled step were, and how far student and teacher agree where the same pass told it."""
     parts = {"task_loss": last.task_loss, "distill_loss": last.distill_loss}
     return parts if last.agreement is None else {**parts, "agreement": last.agreement}
-
-
-def _known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[str, Any]:
-    """The fields of the record that do not depend on how training goes."""
-    recipe, total_steps = session.recipe, session.total_steps
-    specs = recipe.distill.specs if recipe.distill else []
-    teachers = session.pool.teachers if session.pool is not None else []
-    inputs = session.task.batch(0, recipe.train.batch_size).inputs
-    forward, shown = session.task.forward, _shown_to_teachers(session)
-    teacher_flops = session.parts * _over_all_draws(
-        session, lambda teacher: forward_flops(teacher.module, teacher.prepared(shown), forward)
-    )
-    return {
-        "metric": session.task.metric,
-        "higher_is_better": session.task.higher_is_better,
-        "steps": count_steps(recipe, total_steps),
-        "flops": step_flops(_whole_student(session), inputs, forward) * total_steps + teacher_flops,
-        "teacher_flops": teacher_flops,
-        "teacher_seconds": _over_all_draws(session, lambda teacher: _forward_seconds(session, teacher)),
-        "teachers": [
-            teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
-            for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
-        ],
-        "settings": recipe.model_dump(mode="json"),
-        "environment": environment(session.device),
-    }
-
-
-def _whole_student(session: Session) -> nn.Module:
-    """The student, or one like it where it is sharded."""
-    return session.task.build_model() if isinstance(session.student, FSDPModule) else session.student
-
-
-def _over_all_draws(session: Session, cost: Callable[[Teacher], float]) -> float:
-    """What the teachers asked in the whole run cost, as a mean over processes: each step's draw is known ahead."""
-    pool, distiller, total = session.pool, session.distiller, session.total_steps
-    if pool is None or distiller is None:
-        return 0
-    costs = []
-    for teacher in pool.teachers:
-        pool.bring(teacher, session.device)
-        costs.append(cost(teacher) if isinstance(teacher, Teacher) else 0.0)
-    distilled = (step for step in range(total) if distiller.window.scale(step, total) > 0)
-    return ranks.mean([sum(costs[index] for step in distilled for index in pool.chosen(step))])[0]
-
-
-def _forward_seconds(session: Session, teacher: Teacher) -> float:
-    """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
-    inputs = _shown_to_teachers(session)
-    times = [timed(lambda: teacher.logits(inputs), session.device) for _ in range(_TIMED_FORWARDS)]
-    return session.recipe.train.accumulate * min(times)
-
-
-def _shown_to_teachers(session: Session) -> Any:
-    """The inputs of a micro-batch that teachers are given."""
-    distill = session.recipe.distill
-    batch = session.task.batch(0, session.recipe.train.batch_size, parts=session.parts)
-    fraction = 1.0 if distill is None else distill.fraction
-    part = first_part(fraction, batch.inputs, Keys(batch.samples, batch.epoch))
-    return batch.inputs if part is None else part.of_inputs(batch.inputs)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import struct
 import weakref
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,27 @@ from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
 from headstart.distill import Distiller, TeacherPool, Window
+from headstart.distill.sharding import shard
 from headstart.distill.targets import Keys
 from headstart.errors import RecipeError
-from headstart.tasks import Evaluation, Task
+from headstart.tasks import Batch, Evaluation, Task
+from headstart.tasks.images.progressive import resized
+from headstart.tasks.random import seed_of
 from headstart.train import ranks
+from headstart.train.averaging import average_of
 from headstart.train.cached import distilled_batches, require_targets
+from headstart.train.checks import check_settings
+from headstart.train.distill_section import Distill
+from headstart.train.kinds import run_window
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
-from headstart.train.parallel import average_statistics, shard
+from headstart.train.parallel import average_statistics
 from headstart.train.pool import load_pool
-from headstart.train.recipe import Distill, Recipe
+from headstart.train.recipe import Recipe
+from headstart.train.sizes import side_of_step
+from headstart.train.start import start_from
 from headstart.train.task import build_task
 from headstart.train.trackers import require_trackers
+from headstart.train.train_section import Train
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -38,16 +47,17 @@ class Session:
 
     Args:
         recipe: What to train.
-        teacher_paths: Where the teachers lie that the recipe names.
+        teacher_paths: Where the runs lie that the recipe describes under `teachers`.
 
     Raises:
-        RecipeError: The recipe trains not even one step, or a tracker is not installed.
-        TeacherError: A teacher cannot be read or does not fit.
+        RecipeError: The recipe trains not even one step, settings do not go together, or a tracker is not installed.
+        TeacherError: A teacher, or the weights to start from, cannot be read or do not fit.
     """
 
     def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
         train = recipe.train
         self.recipe = recipe
+        check_settings(recipe)
         require_trackers(train.trackers)
         self.accelerator = ranks.connect()
         self._check_parts()
@@ -55,10 +65,14 @@ class Session:
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         self.total_steps = _total_steps(recipe, self.task.samples)
-        self.model, self.optimizer = self._prepared(self.task.build_model())
+        model = self.task.build_model()
+        if train.init_from is not None:
+            start_from(model, train.init_from, (teacher_paths or {}).get(train.init_from))
+        self.model, self.optimizer = self._prepared(model)
+        self._average = average_of(self.student, train.ema)
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=_AUTOCAST[train.precision])
         self.distiller = (
-            _distiller(recipe.distill, pool, self.total_steps) if recipe.distill and pool is not None else None
+            _distiller(recipe.distill, train, pool, self.total_steps) if recipe.distill and pool is not None else None
         )
         if pool is not None and self.distiller is not None:
             self._require_targets(pool, self.distiller.window)
@@ -77,6 +91,11 @@ class Session:
         return student
 
     @property
+    def result(self) -> nn.Module:
+        """What the run is judged by and leaves: the student, or the average of its weights."""
+        return self.student if self._average is None else self._average.module
+
+    @property
     def pool(self) -> TeacherPool | None:
         """The teachers; None where there are none, or the window has closed and they were let go."""
         return self._pool() if self._pool is not None else None
@@ -86,11 +105,16 @@ class Session:
         """Micro-batches of an optimiser step, those of all processes together."""
         return self.recipe.train.accumulate * int(self.accelerator.num_processes)
 
-    def train_step(self, step: int) -> Tensor:
+    def batch(self, step: int, micro: int = 0) -> Batch:
+        """One of this process's micro-batches of a step."""
+        return self.task.batch(step, self.recipe.train.batch_size, part=self._part(micro), parts=self.parts)
+
+    def train_step(self, step: int, *, side: int | None = None) -> Tensor:
         """One optimiser step.
 
         Args:
             step: Counted from 0. Together with the weights it determines everything the step does.
+            side: Of the images, in pixels, in place of what the recipe says for the step.
 
         Returns:
             The loss (task and distillation) of this process's part of the batch, a scalar, detached.
@@ -100,10 +124,10 @@ class Session:
         self.model.train()
         total = torch.zeros((), device=self.device)
         for micro in range(train.accumulate):
-            part = ranks.rank() * train.accumulate + micro
-            torch.manual_seed(_part_seed(train.seed, step, part))
+            # So dropout follows from no state: a resumed run draws the same, on any number of processes.
+            torch.manual_seed(seed_of(train.seed, step, self._part(micro)))
             with self._synchronised(micro == train.accumulate - 1):
-                loss = self._loss(step, part)
+                loss = self._loss(step, micro, side)
                 self.accelerator.backward(loss / train.accumulate)
             total += loss.detach() / train.accumulate
         if train.clip_norm is not None:
@@ -111,14 +135,17 @@ class Session:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         average_statistics(self.student)
+        if self._average is not None:
+            self._average.update_parameters(self.student)
         if self.distiller is not None:
             self.distiller.step()
         return total
 
     def evaluate(self) -> Evaluation:
-        """Held-out quality of the student as it is now; each process evaluates a part."""
-        self.model.eval()
-        return _over_ranks(self.task.evaluate(self._forward, part=ranks.rank(), parts=ranks.count()))
+        """Held-out quality of the student, or its average, as it is now; each process evaluates a part."""
+        model = self.model if self._average is None else self._average.module
+        model.eval()
+        return _over_ranks(self.task.evaluate(partial(self._forward, model), part=ranks.rank(), parts=ranks.count()))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, teachers excepted."""
@@ -126,28 +153,38 @@ class Session:
             "model": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else None,
+            "average": self._average.state_dict() if self._average is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to where `state_dict` was taken."""
         self.student.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         if self.distiller is not None and state["distiller"] is not None:
             self.distiller.load_state_dict(state["distiller"])
 
-    def _loss(self, step: int, part: int) -> Tensor:
-        batch = self.task.batch(step, self.recipe.train.batch_size, part=part, parts=self.parts)
+    def _loss(self, step: int, micro: int, side: int | None) -> Tensor:
+        batch = self.batch(step, micro)
+        inputs = resized(batch.inputs, side or side_of_step(self.recipe, step, self.total_steps))
         if self.distiller is None:
-            return self.task.loss(self._forward(batch.inputs), batch)
+            return self.task.loss(self._forward(self.model, inputs), batch)
         smoothing, keys = self.recipe.train.label_smoothing, Keys(batch.samples, batch.epoch)
-        self.distiller.prefetch(batch.inputs, keys=keys)
-        logits = self._forward(batch.inputs)
-        return self.distiller.loss(logits, batch.labels, batch.inputs, label_smoothing=smoothing, keys=keys)
+        self.distiller.prefetch(inputs, keys=keys)
+        logits = self._forward(self.model, inputs)
+        if self.task.own_loss:
+            return self.distiller(self.task.loss(logits, batch), logits, inputs, labels=batch.labels, keys=keys)
+        return self.distiller.loss(logits, batch.labels, inputs, label_smoothing=smoothing, keys=keys)
 
-    def _forward(self, inputs: Any) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: Any) -> Tensor:
         dtype = _AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return self.task.forward(self.model, inputs)
+            return self.task.forward(model, inputs)
+
+    def _part(self, micro: int) -> int:
+        """The number of a micro-batch among those of all processes."""
+        return ranks.rank() * self.recipe.train.accumulate + micro
 
     def _require_targets(self, pool: TeacherPool, window: Window) -> None:
         """Whoever reads cached targets knows before the first step that they reach to the last."""
@@ -168,7 +205,7 @@ class Session:
         """Model and optimiser, spread over the processes where there are several."""
         train = self.recipe.train
         if train.sharding == "fsdp" and ranks.count() > 1:
-            shard(model, self.device)
+            shard(model, self.device, trained=True)
             return model, build_optimizer(model, train)
         wrapped, optimizer = self.accelerator.prepare(model, build_optimizer(model, train))
         if isinstance(wrapped, DistributedDataParallel):
@@ -181,15 +218,6 @@ class Session:
             self.model.set_requires_gradient_sync(last)
             return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(self.model)
-
-
-def _part_seed(seed: int, step: int, part: int) -> int:
-    """Of the numbers that a model draws for a part of a step's batch (dropout).
-
-    They follow from no state, so that a resumed run draws what it would have drawn, on any number of processes.
-    """
-    digest = hashlib.blake2b(struct.pack("<qqq", seed, step, part), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def _over_ranks(evaluation: Evaluation) -> Evaluation:
@@ -216,7 +244,8 @@ def _total_steps(recipe: Recipe, samples: int) -> int:
     if train.steps is not None:
         return train.steps
     assert train.epochs is not None
-    steps = round(train.epochs * (samples // train.batch_size))
+    # Of the first cycle, so that a shorter training in the same cycles is the beginning of a longer one, to the step.
+    steps: int = round((train.first_cycle or train.epochs) * (samples // train.batch_size)) * (2**train.cycles - 1)
     if steps < 1:
         raise RecipeError(
             f"train.epochs={train.epochs} is less than one step of {train.batch_size} samples; train longer"
@@ -224,8 +253,8 @@ def _total_steps(recipe: Recipe, samples: int) -> int:
     return steps
 
 
-def _distiller(distill: Distill, pool: TeacherPool, total_steps: int) -> Distiller:
-    return Distiller(
+def _distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: int) -> Distiller:
+    distiller = Distiller(
         pool,
         total_steps=total_steps,
         start=distill.start,
@@ -240,3 +269,5 @@ def _distiller(distill: Distill, pool: TeacherPool, total_steps: int) -> Distill
         fraction=distill.fraction,
         average=distill.average,
     )
+    distiller.window = run_window(distill, train)
+    return distiller

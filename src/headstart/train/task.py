@@ -26,7 +26,14 @@ def build_task(recipe: Recipe, device: torch.device | str) -> Task:
     smoothing = recipe.train.label_smoothing
     if isinstance(recipe, ImageRecipe):
         seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
-        return ImageClassification(recipe.model, recipe.data, seed=seed, label_smoothing=smoothing, device=device)
+        return ImageClassification(
+            recipe.model,
+            recipe.data,
+            seed=seed,
+            label_smoothing=smoothing,
+            task_loss=recipe.train.task_loss,
+            device=device,
+        )
     if isinstance(recipe, MlmRecipe):
         seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
         corpus = load_corpus(recipe.data, seed=seed)

@@ -17,6 +17,7 @@ from headstart.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 # An image as it is stored: its bytes, a file, or nothing (a null in a table).
 Encoded = bytes | Path | None
@@ -48,24 +49,38 @@ def decode(encoded: Sequence[Encoded], origin: str) -> Tensor:
     return _stack(arrays, origin)
 
 
-def _decode_one(encoded: Encoded, where: str) -> NDArray[np.uint8]:
-    """Decode one image to [C, H, W], C = 1 or 3, turned as its EXIF data says."""
-    from PIL import Image, ImageOps
+def open_image(encoded: Encoded, where: str) -> Image:
+    """Decode one image, turned as its EXIF data says, in the mode L or RGB.
+
+    Args:
+        encoded: As it is stored.
+        where: Names it in messages.
+
+    Raises:
+        DataError: It is missing, cannot be decoded, or has more than 8 bits a channel.
+    """
+    from PIL import Image as Files
+    from PIL import ImageOps
 
     if encoded is None:
         raise DataError(f"{where} is missing (null); leave such rows out")
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with Files.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
                 raise DataError(
                     f"{where} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first"
                 )
-            array = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     except DataError:
         raise
     except Exception as error:  # what Pillow raises on broken files depends on the format
         raise DataError(f"{where} cannot be decoded ({error}); replace it or leave it out") from None
+
+
+def _decode_one(encoded: Encoded, where: str) -> NDArray[np.uint8]:
+    """Decode one image to [C, H, W], C = 1 or 3."""
+    array = np.asarray(open_image(encoded, where))
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 

@@ -71,14 +71,14 @@ def _from_table(
     table: pyarrow.Table, features: Features, origin: str, image_column: str | None, label_column: str | None
 ) -> Rows:
     """Take the images, still encoded, and the labels out of a table."""
-    image_column = _column(features, "Image", image_column, "image_column", origin)
-    label_column = _column(features, "ClassLabel", label_column, "label_column", origin)
-    images = [_encoded(image) for image in table[image_column].to_pylist()]
+    image_column = find_column(features, "Image", image_column, "image_column", origin)
+    label_column = find_column(features, "ClassLabel", label_column, "label_column", origin)
+    images = [encoded_image(image) for image in table[image_column].to_pylist()]
     labels = [-1 if label is None else label for label in table[label_column].to_pylist()]
     return Rows(images, labels, tuple(features[label_column].names))
 
 
-def _encoded(image: Mapping[str, Any] | None) -> Encoded:
+def encoded_image(image: Mapping[str, Any] | None) -> Encoded:
     """Take the bytes of an image in a table, or the file that it names instead."""
     if image is None:
         return None
@@ -86,8 +86,12 @@ def _encoded(image: Mapping[str, Any] | None) -> Encoded:
     return Path(image["path"]) if content is None and image["path"] else content
 
 
-def _column(features: Features, kind: str, wanted: str | None, option: str, origin: str) -> str:
-    """Return the column `wanted`, or the only one of type `kind`."""
+def find_column(features: Features, kind: str, wanted: str | None, option: str, origin: str) -> str:
+    """Return the column `wanted`, or the only one of type `kind`.
+
+    Raises:
+        DataError: There is no such column, or more than one.
+    """
     types = {name: type(feature).__name__ for name, feature in features.items()}
     fitting = [name for name, found in types.items() if found == kind]
     if wanted in fitting or (wanted is None and len(fitting) == 1):

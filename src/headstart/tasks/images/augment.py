@@ -34,13 +34,15 @@ def augment(images: Tensor, samples: Tensor, settings: Augment, *, seed: int, ep
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device).expand(len(images), -1)
     columns = torch.arange(width, device=images.device).expand(len(images), -1)
-    if settings.flip:
-        columns = torch.where(below(2, 0) == 1, width - 1 - columns, columns)
+    mirrored = below(2, 0) == 1 if settings.flip else None
     if settings.crop:
+        if mirrored is not None:
+            columns = torch.where(mirrored, width - 1 - columns, columns)
         rows = rows + below(2 * settings.crop + 1, 1) - settings.crop
         columns = columns + below(2 * settings.crop + 1, 2) - settings.crop
-    if settings.flip or settings.crop:
         images = _take(images, rows, columns)
+    elif mirrored is not None:
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     if settings.cutout:
         images = _cut(images, below(height, 3), below(width, 4), settings.cutout)
     return images

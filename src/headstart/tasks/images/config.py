@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from headstart.config import SEEDS, Config
 
@@ -16,6 +16,12 @@ class ImageModel(Config):
     """`resnet8`, `resnet14`, `resnet20`, ... (He et al. 2015, for small images); `timm:NAME`; `torchvision:NAME`."""
     width: int = Field(16, ge=1)
     """Channels of a small ResNet's first stage; 16 in the paper. Other models do not use it."""
+    blurpool: bool = False
+    """Blur before each strided convolution, and after max-pooling, against aliasing (Zhang, arXiv 1904.11486)."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), blurpool=False)
 
 
 class Augment(Config):
@@ -27,6 +33,32 @@ class Augment(Config):
     """Mirror half of the images left to right."""
     cutout: int = Field(0, ge=0)
     """Blank a random square of this side, in pixels (DeVries and Taylor, arXiv 1708.04552)."""
+    mixup: float = Field(0.0, ge=0)
+    """Mix each image, and its label, with the one before it in the micro-batch; their shares are drawn once a step from
+    Beta(mixup, mixup) (Zhang et al., arXiv 1710.09412). Teachers see the mixture. 0: no mixing."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), mixup=0.0)
+
+
+class Progressive(Config):
+    """Images that grow during training: small ones cost less, and teach nearly as much early on."""
+
+    scale: float = Field(0.5, gt=0, lt=1)
+    """Side of the first images, as a fraction of `data.size`."""
+    start: float = Field(0.0, ge=0, le=1)
+    """Fraction of training at which they begin to grow."""
+    stop: float = Field(0.8, ge=0, le=1)
+    """Fraction of training from which on they have their full size."""
+    increment: PositiveInt = 4
+    """Sides are multiples of this many pixels. A race times the steps of each side: the more, the fewer there are."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Progressive:
+        if self.start > self.stop:
+            raise ValueError(f"start={self.start} is after stop={self.stop}")
+        return self
 
 
 class ImageData(Config):
@@ -34,6 +66,17 @@ class ImageData(Config):
 
     name: str
     """A folder, or a data set's name: looked up in `$HEADSTART_DATA`, the cache, then the Hugging Face Hub."""
+    size: PositiveInt | None = None
+    """Train on random parts of the images, resized to a square of this side in pixels, which workers read and decode as
+    they are needed; null: on the images as they are, all of one size and small enough to be kept in memory."""
+    evaluate_size: PositiveInt | None = None
+    """With `size`: judge on the centre of each image, a square of this side, after its shorter side was resized to 8/7
+    of that; null: of `size`."""
+    workers: int | None = Field(None, ge=0)
+    """With `size`: processes that decode, for each training process; null: all cores, shared among the training
+    processes of a machine."""
+    progressive: Progressive | None = None
+    """With `size`: begin with smaller images; null: do not."""
     augment: Augment = Augment()
     """Augmentation of the training images."""
     seed: int | None = Field(None, ge=0, lt=SEEDS)
@@ -42,3 +85,19 @@ class ImageData(Config):
     """Judge on the test split, or on `holdout` images taken out of the training split (to choose settings)."""
     holdout: int = Field(0, ge=0)
     """How many training images to set aside: the same ones for every seed. They are trained on by nobody."""
+
+    @model_validator(mode="after")
+    def _of_streamed_images(self) -> ImageData:
+        for key in ("evaluate_size", "workers", "progressive"):
+            if self.size is None and getattr(self, key) is not None:
+                raise ValueError(f"{key} needs size: the side of the images to train on, in pixels")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), size=None, evaluate_size=None, workers=None, progressive=None)
+
+
+def _without(content: dict[str, Any], **newer: Any) -> dict[str, Any]:
+    """Leave out keys that are newer than recipes in run folders, where they change nothing: these stay the same."""
+    return {key: value for key, value in content.items() if key not in newer or value != newer[key]}

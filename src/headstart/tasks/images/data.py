@@ -19,7 +19,7 @@ from headstart.tasks.images._decode import decode
 from headstart.tasks.images._sources import find
 from headstart.tasks.places import cache_folder, files_key
 
-__all__ = ["ImageSet", "load_images"]
+__all__ = ["ImageSet", "check_labels", "load_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ def load_images(
     where the cache is `$HEADSTART_CACHE`, or `~/.cache/headstart`; the Hugging Face Hub, for names with an owner
     (`owner/name`) and for `fashion-mnist` and `cifar10`. A folder holds parquet files (`train*.parquet`,
     `test*.parquet`, `validation*.parquet`, as `datasets` writes them), or one image a file as
-    `<split>/<class>/<image>`; there the training split's folders give the classes of every split.
+    `<split>/<class>/<image>`; there the training split's folders give the classes of every split. Or it holds
+    WebDataset shards (`*train*.tar`, ...), each image beside a `.cls` file with the number of its class.
 
     Decoded images are kept in the cache, keyed by the files' paths, sizes and times: the next start reads those.
 
@@ -84,14 +85,23 @@ def load_images(
     if (loaded := _read(kept)) is None:
         rows = found.read(image_column, label_column)
         images = decode(rows.images, found.origin)
-        labels = _check_labels(rows.labels, rows.classes, found.origin)
+        labels = check_labels(rows.labels, rows.classes, found.origin)
         loaded = images, labels, rows.classes
         _keep(kept, *loaded)
     return ImageSet(*loaded, found.origin)
 
 
-def _check_labels(values: Sequence[int], classes: Sequence[str], origin: str) -> Tensor:
-    """Make the tensor of labels; one that is no index into `classes` is an error."""
+def check_labels(values: Sequence[int], classes: Sequence[str], origin: str) -> Tensor:
+    """Make the tensor of labels, int64 [N].
+
+    Args:
+        values: One a row.
+        classes: The names that they are indices of.
+        origin: Where they come from, for messages.
+
+    Raises:
+        DataError: One is no index into `classes`.
+    """
     labels = torch.tensor(values, dtype=torch.int64)
     wrong = ((labels < 0) | (labels >= len(classes))).nonzero()
     if len(wrong):

@@ -9,6 +9,7 @@ from types import ModuleType
 from torch import nn
 
 from headstart.errors import HeadstartError, RecipeError
+from headstart.tasks.images.blurpool import with_blurpool
 from headstart.tasks.images.config import ImageModel
 from headstart.tasks.images.resnet import ResNet
 
@@ -22,13 +23,18 @@ def build_model(config: ImageModel, *, classes: int, channels: int) -> nn.Module
         channels: Channels of the images.
 
     Raises:
-        RecipeError: The name is unknown, or the model does not take such images.
+        RecipeError: The name is unknown, or the model does not take such images or has nothing to blur.
         HeadstartError: The library that it comes from is not installed.
 
     Example:
         >>> type(build_model(ImageModel(name="resnet8"), classes=10, channels=1)).__name__
         'ResNet'
     """
+    model = _build(config, classes, channels)
+    return with_blurpool(model) if config.blurpool else model
+
+
+def _build(config: ImageModel, classes: int, channels: int) -> nn.Module:
     library, _, name = config.name.rpartition(":")
     if library == "timm":
         return _timm(name, classes, channels)
@@ -47,7 +53,7 @@ def build_model(config: ImageModel, *, classes: int, channels: int) -> nn.Module
 
 
 def _timm(name: str, classes: int, channels: int) -> nn.Module:
-    timm = _library("timm")
+    timm = vision_library("timm")
     if not timm.is_model(name):
         raise RecipeError(f"model.name='timm:{name}': timm has no such model; timm.list_models() lists them")
     model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
@@ -55,7 +61,7 @@ def _timm(name: str, classes: int, channels: int) -> nn.Module:
 
 
 def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
-    models = _library("torchvision.models")
+    models = vision_library("torchvision.models")
     if channels != 3:
         raise RecipeError(
             f"model.name='torchvision:{name}' takes 3 channels, the images have {channels}; take a timm model"
@@ -67,7 +73,12 @@ def _torchvision(name: str, classes: int, channels: int) -> nn.Module:
     return model
 
 
-def _library(name: str) -> ModuleType:
+def vision_library(name: str) -> ModuleType:
+    """Import a library that only some image tasks need.
+
+    Raises:
+        HeadstartError: It is not installed, or made for another torch.
+    """
     try:
         return importlib.import_module(name)
     except Exception as error:  # one made for another torch raises what it stumbles over, a RuntimeError say

@@ -1,38 +1,42 @@
-"""Image classification: images in memory, augmented in batches on the device."""
+"""Image classification: uint8 images from a feed, augmented in batches on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.errors import DataError
+from headstart.tasks.images._feed import Feed
+from headstart.tasks.images._memory import ImagesInMemory
+from headstart.tasks.images._streamed import StreamedImages
 from headstart.tasks.images.augment import augment
 from headstart.tasks.images.config import ImageData, ImageModel
-from headstart.tasks.images.data import ImageSet, load_images
+from headstart.tasks.images.losses import begin_unlikely, binary_cross_entropy, soft_labels
+from headstart.tasks.images.mixup import mixed_with_neighbours, mixing_share
 from headstart.tasks.images.models import build_model
-from headstart.tasks.order import EpochOrder, held_out_batches
-from headstart.tasks.task import Batch, Evaluation
+from headstart.tasks.task import Batch, Evaluation, Mixed
 
-_HOLDOUT_SEED = 20221101  # the held-out images are the same for every run, whatever its seed
+TaskLoss = Literal["cross-entropy", "bce"]
 
 
 class ImageClassification:
-    """Small images, held on the device as uint8; a batch is a pure function of (seed, step).
+    """Images, held in memory or streamed from the disk; a batch is a pure function of (seed, step).
 
     Args:
         model: The student.
         data: The images.
         seed: Seed of the order and the augmentation.
         label_smoothing: Of the task loss.
-        device: Where images are kept and batches are made.
+        task_loss: Cross-entropy, or binary cross-entropy, for which each class is a yes or no.
+        device: Where batches are made; small images are kept there.
 
     Raises:
         DataError: The images cannot be had, or leave nothing to train on or to judge by.
+        HeadstartError: Images are to be streamed, and torchvision is not installed.
     """
 
     metric = "accuracy"
@@ -45,29 +49,30 @@ class ImageClassification:
         *,
         seed: int = 0,
         label_smoothing: float = 0.0,
+        task_loss: TaskLoss = "cross-entropy",
         device: torch.device | str = "cpu",
     ) -> None:
         self.model, self.data, self.seed, self.label_smoothing = model, data, seed, label_smoothing
-        train = load_images(data.name, "train")
-        kept, held_out = _split(len(train.labels), data.holdout)
-        if not len(kept):
-            raise DataError(
-                f"data.holdout={data.holdout} leaves none of the {len(train.labels)} images of {data.name} to train on"
-            )
-        test = _test_images(data, train, held_out)
-        self.classes, self.num_classes = train.classes, len(train.classes)
-        pixels = train.images[kept]
-        self.mean, self.std = _channel_statistics(pixels)
-        self._images, self._labels = pixels.to(device), train.labels[kept].to(device)
-        self._test_images, self._test_labels = test[0].to(device), test[1].to(device)
+        self.task_loss: TaskLoss = task_loss
+        self._feed = _feed(data, seed, device)
+        # Workers mirror what they decode.
+        self._augment = data.augment if data.size is None else data.augment.model_copy(update={"flip": False})
+        self.classes, self.num_classes = self._feed.classes, len(self._feed.classes)
+        self.samples = self._feed.samples
+        self.mean, self.std = self._feed.mean, self._feed.std
         self._scale = (1.0 / (255.0 * self.std)).view(1, -1, 1, 1).to(device)
         self._shift = (-self.mean / self.std).view(1, -1, 1, 1).to(device)
-        self.samples = len(self._labels)
-        self._order = EpochOrder(self.samples, seed=seed)
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether the task loss is another than the cross-entropy with one label a row."""
+        return self.task_loss != "cross-entropy" or self.data.augment.mixup > 0
 
     def build_model(self) -> nn.Module:
         """A new student, in channels_last, which is what convolutions are fastest in."""
-        model = build_model(self.model, classes=len(self.classes), channels=self._images.shape[1])
+        model = build_model(self.model, classes=self.num_classes, channels=self._feed.shape[0])
+        if self.task_loss == "bce":
+            begin_unlikely(model, self.num_classes)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def describe(self) -> dict[str, Any]:
@@ -76,8 +81,8 @@ class ImageClassification:
             "task": "image-classification",
             "model": self.model.model_dump(),
             "classes": list(self.classes),
-            "channels": self._images.shape[1],
-            "size": list(self._images.shape[-2:]),
+            "channels": self._feed.shape[0],
+            "size": list(self._feed.shape[1:]),
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
         }
@@ -95,10 +100,14 @@ class ImageClassification:
             Inputs `[size / parts, channels, height, width]` of float32 in channels_last, and labels `[size / parts]` of
             int64.
         """
-        samples, epoch = self._order.part(step, size, part, parts)
-        there = samples.to(self._labels.device, non_blocking=True)
-        pixels = augment(self._images[there], there, self.data.augment, seed=self.seed, epoch=epoch)
-        return Batch(self._normalised(pixels), self._labels[there], samples, epoch)
+        drawn = self._feed.training(step, size, part=part, parts=parts)
+        there = drawn.samples.to(drawn.images.device, non_blocking=True)
+        pixels = augment(drawn.images, there, self._augment, seed=self.seed, epoch=drawn.epoch)
+        inputs, mixed = self._normalised(pixels), None
+        if self.data.augment.mixup:
+            share = mixing_share(self.data.augment.mixup, seed=self.seed, step=step)
+            inputs, mixed = mixed_with_neighbours(inputs, share), Mixed(drawn.labels.roll(1), share)
+        return Batch(inputs, drawn.labels, drawn.samples, drawn.epoch, mixed)
 
     def forward(self, model: nn.Module, inputs: Any) -> Tensor:
         """The model's logits, `[images, classes]`."""
@@ -106,8 +115,13 @@ class ImageClassification:
         return logits
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, mean over the batch."""
-        return F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
+        """The task loss, mean over the batch."""
+        if not self.own_loss:
+            return F.cross_entropy(logits.float(), batch.labels, label_smoothing=self.label_smoothing)
+        target = soft_labels(batch, self.num_classes, smoothing=self.label_smoothing)
+        if self.task_loss == "bce":
+            return binary_cross_entropy(logits, target)
+        return F.cross_entropy(logits.float(), target)
 
     @torch.no_grad()
     def evaluate(
@@ -115,13 +129,11 @@ class ImageClassification:
     ) -> Evaluation:
         """Accuracy and cross-entropy on the held-out images, all of them or one of several parts."""
         right, loss, rows = 0, 0.0, 0
-        for samples, count in held_out_batches(len(self._test_labels), size, part=part, parts=parts):
-            there = samples.to(self._test_labels.device)
-            labels = self._test_labels[there][:count]
-            logits = forward(self._normalised(self._test_images[there])).float()[:count]
+        for pixels, labels in self._feed.held_out(size, part=part, parts=parts):
+            logits = forward(self._normalised(pixels)).float()[: len(labels)]
             right += int((logits.argmax(-1) == labels).sum())
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            rows += count
+            rows += len(labels)
         return Evaluation(right / max(rows, 1), {"held_out_loss": loss / max(rows, 1)}, rows)
 
     def save_beside(self, folder: Path) -> None:
@@ -131,29 +143,7 @@ class ImageClassification:
         return torch.addcmul(self._shift, pixels.float(), self._scale).contiguous(memory_format=torch.channels_last)
 
 
-def _split(count: int, holdout: int) -> tuple[Tensor, Tensor]:
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(_HOLDOUT_SEED))
-    return order[holdout:].sort().values, order[:holdout].sort().values
-
-
-def _test_images(data: ImageData, train: ImageSet, held_out: Tensor) -> tuple[Tensor, Tensor]:
-    if data.evaluate == "test":
-        test = load_images(data.name, "test")
-        if test.classes != train.classes:
-            raise DataError(f"{data.name}: the test split has other classes than the training split")
-        return test.images, test.labels
-    if not len(held_out):
-        raise DataError(
-            "data.evaluate=validation needs data.holdout above 0: the number of training images to set aside"
-        )
-    return train.images[held_out], train.labels[held_out]
-
-
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, as fractions of 255, from exact counts of pixel values."""
-    values = torch.arange(256, dtype=torch.float64) / 255.0
-    counts = [torch.bincount(images[:, channel].flatten().int(), minlength=256) for channel in range(images.shape[1])]
-    shares = torch.stack(counts).double() / counts[0].sum()
-    mean = shares @ values
-    std = (shares @ values.square() - mean.square()).sqrt().clamp(min=1e-3)
-    return mean.float(), std.float()
+def _feed(data: ImageData, seed: int, device: torch.device | str) -> Feed:
+    if data.size is None:
+        return ImagesInMemory(data, seed=seed, device=device)
+    return StreamedImages(data, seed=seed, device=device)

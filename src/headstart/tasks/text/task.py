@@ -48,6 +48,7 @@ class MaskedLM:
 
     metric = "masked-LM loss"
     higher_is_better = False
+    own_loss = False
 
     def __init__(
         self,
