@@ -71,6 +71,19 @@ def test_a_command_is_raced_line_by_line(run: Run, tmp_path: Path) -> None:
     assert wrong.exit_code == 5 and "runs/baseline-b3-s0 is no part of this race" in wrong.stderr
 
 
+def test_a_race_without_time_says_so_and_goes_on_with_more(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    template = f"{sys.executable} {tmp_path / 'program.py'} {{arm}} {{budget}} {{record}}"
+    given = ["--cmd", template, "--budgets", "2,4", "--seeds", "0", "--out", tmp_path / "race"]
+    none = run("race", *given, "--hours", "0")
+    assert none.exit_code == 0 and "4 of 4 runs are still to come: there was no time for more." in none.stdout
+    assert read_record(RaceRecord, tmp_path / "race" / "race.json").cut_short
+    some = run("race", *given, "--hours", "1")
+    assert some.exit_code == 0 and "still to come" not in some.stdout
+    record = read_record(RaceRecord, tmp_path / "race" / "race.json")
+    assert len(record.runs) == 4 and not record.cut_short
+
+
 @pytest.mark.parametrize(
     ("on", "code", "message"),
     [("slurm", 2, "--on='slurm': give local, ray, or ray://HOST:PORT"), ("ray", 1, "pip install 'headstart[ray]'")],

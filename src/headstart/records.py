@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headstart.errors import HeadstartError
 
 Clock = Literal["calibrated", "seconds", "flops"]
+Curve = Literal["separate", "cyclic"]
 Status = Literal["reached", "at least", "not reached", "no data"]
 Verdict = Literal["faster", "slower", "not resolved"]
 
@@ -187,8 +188,10 @@ class RaceRecord(Record):
     budgets: list[float]
     budget_unit: str = "budget"
     seeds: list[int]
+    curve: Curve = Field(default="separate", description="Runs of their own, or points of one training in cycles.")
     runs: list[RunRecord] = []
     failures: list[Failure] = []
+    cut_short: bool = Field(default=False, description="Whether runs are missing because the time was limited.")
     calibration: Calibration | None = None
     calibration_failure: str = Field(default="", description="Why there is no calibration, where it failed.")
     results: list[ArmResult] = []

@@ -21,6 +21,8 @@ def with_settings(race: RaceRecord, settings: dict[str, dict[str, Any]]) -> Race
 def test_arms_with_their_part_budgets_and_seeds(race: RaceRecord) -> None:
     table = arm_table(race)
     assert table.caption == "The arms of the race, budgets in epochs."
+    cyclic = arm_table(race.model_copy(update={"curve": "cyclic"}))
+    assert cyclic.caption.endswith("budgets in epochs; the budgets of a seed are points of one training in cycles.")
     assert table.rows[1] == ["early", "primary", "distilling the first half", "2, 4, 8, 16", "0, 1, 2"]
 
 

@@ -82,6 +82,8 @@ def test_failed_and_missing_runs_are_told(race: RaceRecord) -> None:
     assert verdict_sentence(race).endswith("in calibrated seconds. 2 of 36 runs failed and are left out.")
     cut_short = race.model_copy(update={"runs": race.runs[:-1], "failures": race.failures[:1]})
     assert verdict_sentence(cut_short).endswith("1 of 36 runs failed and is left out. 2 of 36 runs are still to come.")
+    limited = cut_short.model_copy(update={"cut_short": True})
+    assert verdict_sentence(limited).endswith("2 of 36 runs are still to come: there was no time for more.")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from headstart.tasks.images.resnet import ResNet
 from headstart.train.optim import build_optimizer, lr_scale, set_lr
-from headstart.train.recipe import Train
+from headstart.train.train_section import Train
 
 STEPS = 40
 

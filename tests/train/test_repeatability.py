@@ -36,7 +36,8 @@ def check_a_killed_run(recipe: Recipe, killed: Path, point: str, whole: Path) ->
     assert weight_bits(killed) == weight_bits(whole)
     assert metrics(killed) == metrics(whole)
     assert without_seconds(record) == without_seconds(read_record(RunRecord, whole / "record.json"))
-    assert {path.name for path in killed.iterdir()} == LEFT_BEHIND
+    last = {"checkpoint-14.pt"} if recipe.train.first_cycle else set()
+    assert {path.name for path in killed.iterdir()} == LEFT_BEHIND | last
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,9 @@ def test_a_killed_and_resumed_run_gives_the_same_bits_wherever_it_was_killed(
         {"train__accumulate": 2},
         {"train__optimizer": "adamw", "train__lr": 0.01, "train__schedule": "cosine"},
         {"train__precision": "bf16", "train__label_smoothing": 0.1, "train__clip_norm": 1.0},
+        {"train__steps": 14, "train__first_cycle": 2},  # killed in the middle of the second cycle
     ],
-    ids=["plain", "accumulate", "adamw", "bf16"],
+    ids=["plain", "accumulate", "adamw", "bf16", "cyclic"],
 )
 def test_a_killed_and_resumed_training_without_teachers_gives_the_same_bits(
     settings: dict[str, Any], tiny_data: Path, tmp_path: Path

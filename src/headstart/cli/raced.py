@@ -43,8 +43,8 @@ class Raced(ABC):
         """Do one part."""
 
     @abstractmethod
-    def race(self, workers: int, cluster: Cluster | None) -> RaceRecord:
-        """Do all that is still to be done, and judge."""
+    def race(self, workers: int, cluster: Cluster | None, hours: float | None) -> RaceRecord:
+        """Do all that is still to be done, or what there is time for, and judge."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,16 @@ class RacedRecipe(Raced):
             train_part(load_recipe(self.path, self.overrides), self.out, part, watcher=display)
         disconnect()
 
-    def race(self, workers: int, cluster: Cluster | None) -> RaceRecord:  # noqa: D102
+    def race(self, workers: int, cluster: Cluster | None, hours: float | None) -> RaceRecord:  # noqa: D102
         from headstart.console import Display
         from headstart.train.load import load_recipe
         from headstart.train.race_recipe import planned_runs, race_recipe
 
         recipe, command = load_recipe(self.path, self.overrides), shlex.join(self.words())
-        with Display(stderr(), planned_runs(recipe), workers) as display:
-            return race_recipe(recipe, self.out, watcher=display, command=command, workers=workers, cluster=cluster)
+        with Display(stderr(), planned_runs(recipe, limited=hours is not None), workers) as display:
+            return race_recipe(
+                recipe, self.out, watcher=display, command=command, workers=workers, cluster=cluster, hours=hours
+            )
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,14 @@ class RacedCommand(Raced):
         definition = Definition(command=self.template, budget_unit="budget")
         run_once(command_function(self.template, self.out), self.out, run, definition)
 
-    def race(self, workers: int, cluster: Cluster | None) -> RaceRecord:  # noqa: D102
+    def race(self, workers: int, cluster: Cluster | None, hours: float | None) -> RaceRecord:  # noqa: D102
         from headstart.console import Display
         from headstart.race import command_function
         from headstart.race import race as run_race
 
         names, lengths, numbers = self._axes()
         function = command_function(self.template, self.out)
-        with Display(stderr(), self._runs(), workers) as display:
+        with Display(stderr(), self._runs(limited=hours is not None), workers) as display:
             return run_race(
                 function if cluster is None else lambda *run: cluster.call(function, *run),
                 arms=names,
@@ -131,16 +133,18 @@ class RacedCommand(Raced):
                 command=self.template,
                 listener=display,
                 workers=workers,
+                hours=hours,
             )
 
     def _axes(self) -> tuple[list[str], list[float], list[int]]:
         names = [name.strip() for name in self.arms.split(",") if name.strip()]
         return names, _numbers(self.budgets, "--budgets", float), _numbers(self.seeds, "--seeds", int)
 
-    def _runs(self) -> list[Run]:
-        from headstart.race import plan_race
+    def _runs(self, *, limited: bool = False) -> list[Run]:
+        from headstart.race import most_telling_first, plan_race
 
-        return plan_race(*self._axes()).runs
+        plan = plan_race(*self._axes())
+        return most_telling_first(plan) if limited else plan.runs
 
 
 def cluster_of(on: str, cpus: float, gpus: float) -> AbstractContextManager[Cluster | None]:

@@ -39,6 +39,14 @@ def race(
     on: Annotated[str, typer.Option(help="Where runs train: local, ray, or ray://HOST:PORT.")] = "local",
     cpus: Annotated[float, typer.Option(min=0, help="With --on ray: processors of each run.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="With --on ray: GPUs of each run.")] = 0,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Begin no run that would not end within this time; those that decide most come first. "
+            "The same command again goes on.",
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print a command for each teacher and run still to be done, and end.")
     ] = False,
@@ -51,6 +59,8 @@ def race(
     [bold]headstart race recipes/demo.yaml race.seeds=[0,1,2] distill.stop=0.3 --out runs/three[/]
     [bold]headstart race --cmd "python train.py --arm {arm} --steps {budget} --seed {seed} --record {record}"
     --budgets 500,1000,2000 --out runs/mine[/]
+    [bold]headstart race recipes/demo.yaml --out runs/night --hours 8[/]
+    [bold]headstart race recipes/demo.yaml race.curve=cyclic race.budgets=[0.5,1.5,3.5] --out runs/cyclic[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --on ray --gpus 1[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --plan > jobs.txt[/]
 
@@ -70,7 +80,7 @@ def race(
     elif only:
         guarded(lambda: raced.do(only))
     else:
-        _print_race(guarded(lambda: _race(raced, workers, on, cpus, gpus)), out, as_json)
+        _print_race(guarded(lambda: _race(raced, workers, on, cpus, gpus, hours)), out, as_json)
 
 
 def report(
@@ -106,9 +116,9 @@ def report(
         _print_races(races, out, as_json, machine)
 
 
-def _race(raced: Raced, workers: int | None, on: str, cpus: float, gpus: float) -> RaceRecord:
+def _race(raced: Raced, workers: int | None, on: str, cpus: float, gpus: float, hours: float | None) -> RaceRecord:
     with cluster_of(on, cpus, gpus) as cluster:
-        return raced.race(workers or (1 if cluster is None else cluster.places), cluster)
+        return raced.race(workers or (1 if cluster is None else cluster.places), cluster, hours)
 
 
 def _print_races(races: Mapping[Path, RaceRecord], out: Path, as_json: bool, price: Price | None) -> None:

@@ -17,6 +17,7 @@ from headstart.race.naming import run_folder, run_name
 from headstart.race.once import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
 from headstart.race.runner import race
+from headstart.race.spending import most_telling_first
 from headstart.race.table import race_table, read_race
 from headstart.race.tradeoff import (
     SpeedupCurve,
@@ -40,6 +41,7 @@ __all__ = [
     "finished_run",
     "interleaved",
     "judge",
+    "most_telling_first",
     "plan_race",
     "race",
     "race_table",

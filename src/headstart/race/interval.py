@@ -66,7 +66,7 @@ def cost_ends(
     """
     positions = _positions(len(cells.cost))
     cost = np.exp(positions @ np.log(cells.cost))
-    margin = noise.margin(positions**2 @ noise.of_means(cells) + target_units[..., None, :])
+    margin = noise.margin(noise.of_combination(positions, cells) + target_units[..., None, :])
     over = curve @ positions.T - target[..., None]
     surely = np.minimum.accumulate((over - margin)[..., ::-1], axis=-1)[..., ::-1]
     possibly = np.maximum.accumulate(over + margin, axis=-1)
@@ -85,8 +85,7 @@ def gain_units(baseline: Cells, arm: Cells, noise: Noise, point: Comparison) -> 
     at = np.log(point.baseline_cost)
     along = np.interp(at, np.log(arm.cost), np.arange(len(arm.cost), dtype=np.float64))
     share = np.maximum(1 - np.abs(np.arange(len(arm.cost)) - along[..., None]), 0.0)
-    units: FloatArray = share**2 @ noise.of_means(arm) + noise.of_means(baseline)[point.reference]
-    return units
+    return noise.of_combination(share, arm) + noise.of_means(baseline)[point.reference]
 
 
 def _positions(points: int) -> FloatArray:

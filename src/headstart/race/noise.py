@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from headstart.race.cells import Cells, FloatArray, by_budget
-from headstart.records import RunRecord
+from headstart.records import Curve, RunRecord
 
 _SLOPES = np.linspace(-4.0, 2.0, 25)
 _UPPER = 0.975  # of a two-sided 95 % interval
@@ -32,10 +32,13 @@ class Noise:
 
     Attributes:
         deviation: Pooled standard deviation of one run whatever its budget, shape (...); 0 without two runs in a cell.
-        freedom: Degrees of freedom, the sum over cells of n - 1; 0 means that the noise is not known.
+        freedom: Degrees of freedom; 0 means that the noise is not known. The sum over cells of n - 1, or over arms
+            where `alike`.
         centre: The log budget at which `variance` holds.
         weight: Weight of each slope, shape (..., s); they sum to 1.
         variance: Variance of one run at `centre` under each slope, shape (..., s).
+        alike: Whether the cells of an arm are points of the same trainings (a cyclic race). How alike their errors are
+            is not known, so the worst is assumed: that they rise and fall together, and tell of the noise only once.
     """
 
     deviation: FloatArray
@@ -43,38 +46,61 @@ class Noise:
     centre: float
     weight: FloatArray
     variance: FloatArray
+    alike: bool = False
 
     @classmethod
-    def of(cls, budget: FloatArray, squares: FloatArray, freedom: FloatArray) -> Noise:
+    def of(
+        cls, budget: FloatArray, squares: FloatArray, freedom: FloatArray, *, trainings_freedom: int | None = None
+    ) -> Noise:
         """Pool the spread of c cells.
 
         Args:
             budget: Budget of each cell, shape (c,).
             squares: Sum of squared deviations from the cell's mean, shape (..., c).
             freedom: Number of its runs less one, shape (c,).
+            trainings_freedom: Where the cells of an arm are points of the same trainings, the sum over arms of their
+                number less one.
         """
         total = int(freedom.sum())
         if not total:
             nothing = np.zeros((*squares.shape[:-1], len(_SLOPES)))
             return cls(np.zeros(squares.shape[:-1]), 0, 0.0, nothing + 1 / len(_SLOPES), nothing)
+        known = total if trainings_freedom is None else trainings_freedom
         # Centred so, the likelihood of a slope depends on the scaled sum of squares alone.
         centre = float(freedom @ np.log(budget)) / total
         scale = np.exp(-_SLOPES * (np.log(budget) - centre)[:, None])
         scaled = squares @ scale
         least = scaled.min(axis=-1, keepdims=True)
-        likelihood = (np.where(least > 0, least, 1.0) / np.where(scaled > 0, scaled, 1.0)) ** (total / 2)
+        likelihood = (np.where(least > 0, least, 1.0) / np.where(scaled > 0, scaled, 1.0)) ** (known / 2)
         return cls(
             deviation=np.sqrt(squares.sum(axis=-1) / total),
-            freedom=total,
+            freedom=known,
             centre=centre,
             weight=likelihood / likelihood.sum(axis=-1, keepdims=True),
             variance=scaled / total,
+            alike=trainings_freedom is not None,
         )
 
     def of_means(self, cells: Cells) -> FloatArray:
         """The variance of each cell's mean under each slope, in units of `variance`, shape (k, s)."""
         scale: FloatArray = np.exp(_SLOPES * (np.log(cells.budget) - self.centre)[:, None]) / cells.count[:, None]
         return scale
+
+    def of_combination(self, shares: FloatArray, cells: Cells) -> FloatArray:
+        """The variance of a linear combination of an arm's cell means under each slope, in units of `variance`.
+
+        Args:
+            shares: Of each cell, shape (..., k).
+            cells: Of one arm.
+
+        Returns:
+            Shape (..., s).
+        """
+        if self.alike:
+            together: FloatArray = (np.abs(shares) @ np.sqrt(self.of_means(cells))) ** 2
+            return together
+        apart: FloatArray = shares**2 @ self.of_means(cells)
+        return apart
 
     def spread(self, units: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The squared standard error of a linear combination of cell means, and its degrees of freedom.
@@ -110,8 +136,12 @@ class Noise:
         return half
 
 
-def pooled_noise(runs: Sequence[RunRecord]) -> Noise:
+def pooled_noise(runs: Sequence[RunRecord], curve: Curve = "separate") -> Noise:
     """The noise of a race's runs, pooled over all arm x budget cells.
+
+    Args:
+        runs: Of all arms.
+        curve: Whether the runs of an arm with the same seed are points of one training.
 
     Example:
         >>> runs = [RunRecord(quality=quality, seconds=1, budget=1) for quality in (0.8, 0.9, 1.0)]
@@ -119,12 +149,14 @@ def pooled_noise(runs: Sequence[RunRecord]) -> Noise:
         >>> round(float(noise.deviation), 9), noise.freedom
         (0.1, 2)
     """
-    arms = [[run for run in runs if run.arm == arm] for arm in sorted({run.arm for run in runs})]
-    groups = [group for arm in arms for group in by_budget(arm)]
+    arms = [by_budget([run for run in runs if run.arm == arm]) for arm in sorted({run.arm for run in runs})]
+    groups = [group for arm in arms for group in arm]
+    trainings = sum(max(len(group) for group in arm) - 1 for arm in arms)
     return Noise.of(
         budget=np.array([group[0].budget for group in groups]),
         squares=np.array([_squares([run.quality for run in group]) for group in groups]),
         freedom=np.array([len(group) - 1 for group in groups]),
+        trainings_freedom=trainings if curve == "cyclic" else None,
     )
 
 

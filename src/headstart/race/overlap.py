@@ -85,6 +85,7 @@ def overlap_margin(baseline: Cells, arm: Cells, noise: Noise) -> FloatArray:
     units = np.zeros_like(noise.variance)
     for moved in (baseline, arm):
         of_means = noise.of_means(moved)
+        slopes: list[FloatArray] = []
         for cell in range(len(moved.cost)):
             step = np.sqrt(noise.spread(np.broadcast_to(of_means[cell], noise.variance.shape))[0])
             up, down = (_moved(moved, cell, sign * step) for sign in (1, -1))
@@ -92,8 +93,8 @@ def overlap_margin(baseline: Cells, arm: Cells, noise: Noise) -> FloatArray:
                 change = overlap_speedup(up, arm) - overlap_speedup(down, arm)
             else:
                 change = overlap_speedup(baseline, up) - overlap_speedup(baseline, down)
-            slope = change / np.where(step > 0, 2 * step, 1.0)
-            units = units + slope[..., None] ** 2 * of_means[cell]
+            slopes.append(change / np.where(step > 0, 2 * step, 1.0))
+        units = units + noise.of_combination(np.stack(slopes, axis=-1), moved)
     return noise.margin(units)
 
 

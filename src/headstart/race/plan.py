@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from headstart.errors import RaceError
 from headstart.race.naming import run_name
-from headstart.records import Arm
+from headstart.records import Arm, Curve
 
 _LONGEST_NAME = 200  # file systems stop at 255 bytes, and temporary files put something around it
 
@@ -31,6 +31,7 @@ class Plan:
     seeds: tuple[int, ...]
     baseline: str
     primary: str
+    curve: Curve = "separate"
 
     @property
     def runs(self) -> list[Run]:
@@ -69,6 +70,7 @@ def plan_race(
     seeds: Iterable[int],
     baseline: str | None = None,
     primary: str | None = None,
+    curve: Curve = "separate",
 ) -> Plan:
     """Check what a race was asked for.
 
@@ -78,6 +80,7 @@ def plan_race(
         seeds: Whole numbers, all different.
         baseline: The arm to compare with; the first one unless given.
         primary: The arm that the verdict is about; the first one that is not the baseline unless given.
+        curve: Whether a budget is a run of its own, or goes on from the budget before it with the same arm and seed.
 
     Raises:
         RaceError: One of them cannot be used; says which and what to give.
@@ -89,7 +92,7 @@ def plan_race(
     first = others[0] if primary is None else _known("primary", primary, names)
     if base == first:
         raise RaceError(f"race: {base!r} is both baseline and primary arm; name another arm as one of them")
-    plan = Plan(checked, _budgets(budgets), _seeds(seeds), base, first)
+    plan = Plan(checked, _budgets(budgets), _seeds(seeds), base, first, curve)
     for arm in checked:
         for what, own, all_of_them in (("budgets", arm.budgets, plan.budgets), ("seeds", arm.seeds, plan.seeds)):
             if own is not None and not (own and set(own) <= set(all_of_them)):

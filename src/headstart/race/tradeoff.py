@@ -125,7 +125,7 @@ def speedup_at_quality(record: RaceRecord, arm: str, clock: Clock, quality: floa
     )
     if theirs is None or mine is None:
         return None
-    return speedup_at(by_cost(theirs), by_cost(mine), pooled_noise(record.runs), sign * quality)
+    return speedup_at(by_cost(theirs), by_cost(mine), pooled_noise(record.runs, record.curve), sign * quality)
 
 
 def _curve(name: str, cells: Cells, sign: int) -> TradeoffCurve:

@@ -29,9 +29,10 @@ def judge(record: RaceRecord) -> RaceRecord:
       it is the quality that it had there; before its smallest cost there is no gain to tell.
     - The overlap speed-up is the geometric mean of the speed-ups to all qualities that both curves reach.
     - The intervals come from the noise between seeds, pooled over all arm x budget cells (`noise.Noise`,
-      `interval.speedup_ends`), with `b_ref` as given. The lower end of a speed-up is 0 where the arm may never reach
-      `q*`. Where it surely does not, the upper end is as if it did right after its largest cost. Where it may start
-      above `q*` there is no upper bound: `high` is None beside a `low`.
+      `interval.speedup_ends`), with `b_ref` as given; the points of one training, in a cyclic race, may err alike.
+      The lower end of a speed-up is 0 where the arm may never reach `q*`. Where it surely does not, the upper end is as
+      if it did right after its largest cost. Where it may start above `q*` there is no upper bound: `high` is None
+      beside a `low`.
     - One seed: no interval (both None).
     - The verdict is `faster` where the interval lies above 1, `slower` where it lies below, else `not resolved`. Of
       arms that are no different from the baseline at most about 5 in 100 are called one or the other.
@@ -59,7 +60,7 @@ def judge(record: RaceRecord) -> RaceRecord:
         ('seconds', 'reached', 2.0, 'not resolved')
     """
     sign = orientation(record.runs)
-    noise = pooled_noise(record.runs)
+    noise = pooled_noise(record.runs, record.curve)
     runs = {arm.name: [run for run in record.runs if run.arm == arm.name] for arm in record.arms}
     calibrated = bool(record.runs) and available(record.runs, "calibrated", record.calibration)
     headline: Clock = "calibrated" if calibrated else "seconds"

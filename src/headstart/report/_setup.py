@@ -33,7 +33,8 @@ def arm_table(record: RaceRecord) -> Table:
         for arm in record.arms
     ]
     unit = "" if record.budget_unit == "budget" else f", budgets in {record.budget_unit}"
-    return Table(f"The arms of the race{unit}.", columns, rows)
+    cycles = "; the budgets of a seed are points of one training in cycles" if record.curve == "cyclic" else ""
+    return Table(f"The arms of the race{unit}{cycles}.", columns, rows)
 
 
 def difference_table(record: RaceRecord) -> Table:

@@ -59,7 +59,8 @@ def caveats(record: RaceRecord) -> list[str]:
     if failed:
         sentences.append(f"{failed} of {planned} runs failed and {'is' if failed == 1 else 'are'} left out.")
     if missing > 0:
-        sentences.append(f"{missing} of {planned} runs {'is' if missing == 1 else 'are'} still to come.")
+        why = ": there was no time for more" if record.cut_short else ""
+        sentences.append(f"{missing} of {planned} runs {'is' if missing == 1 else 'are'} still to come{why}.")
     return sentences
 
 

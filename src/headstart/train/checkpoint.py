@@ -104,9 +104,9 @@ def remove_others(folder: Path, step: int) -> None:
             remove(path)
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished run."""
-    for path in checkpoints(folder):
+def remove_checkpoints(folder: Path, *, keep: int = 0) -> None:
+    """Remove the checkpoints of a finished run, all but some of the newest."""
+    for path in checkpoints(folder)[keep:]:
         remove(path)
 
 

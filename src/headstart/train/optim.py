@@ -7,7 +7,8 @@ import math
 import torch
 from torch import nn
 
-from headstart.train.recipe import Train
+from headstart.train.cycles import cycle_at
+from headstart.train.train_section import Train
 
 _ONE_CYCLE_START = 1 / 25  # of the peak; as in torch.optim.lr_scheduler.OneCycleLR
 
@@ -28,12 +29,16 @@ def lr_scale(step: int, total_steps: int, config: Train) -> float:
     Args:
         step: Counted from 0.
         total_steps: Of the run: each budget has its own complete schedule.
-        config: `schedule`, `warmup` and `final_lr`.
+        config: `schedule`, `warmup` and `final_lr`; with `first_cycle` each cycle has a complete schedule.
 
     Example:
         >>> [lr_scale(step, 4, Train(epochs=1, schedule="linear", warmup=0)) for step in range(4)]
         [1.0, 0.75, 0.5, 0.25]
+        >>> [lr_scale(step, 6, Train(epochs=3, first_cycle=1, schedule="linear", warmup=0)) for step in range(6)]
+        [1.0, 0.5, 1.0, 0.75, 0.5, 0.25]
     """
+    begin, total_steps = cycle_at(step, total_steps, config.cycles)
+    step -= begin
     warmup = config.warmup * total_steps
     if step < warmup:
         rise = step / warmup

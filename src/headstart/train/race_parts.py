@@ -9,7 +9,14 @@ from headstart.errors import RaceError
 from headstart.race import Definition, Run, finished_run, run_name, run_once
 from headstart.records import RunRecord
 from headstart.teachers.find import RECORD
-from headstart.train.race_recipe import arm_recipe, budget_unit, planned_runs, race_definition, run_recipe
+from headstart.train.race_recipe import (
+    arm_recipe,
+    budget_unit,
+    planned_runs,
+    race_definition,
+    run_recipe,
+    shorter_runs,
+)
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.teaching import teacher_recipes
@@ -69,8 +76,7 @@ def train_part(recipe: Recipe, folder: Path, part: str, *, watcher: Watcher | No
         raise RaceError(f"{part} is no part of this race; headstart race --plan lists those that are still to be done")
     run = runs[part]
     arm = arm_recipe(recipe, run.arm)
-    specs = arm.distill.specs if arm.distill is not None else []
-    paths = {spec: folder / f"teachers/{spec}" for spec in specs if f"teachers/{spec}" in taught}
+    paths = {spec: folder / f"teachers/{spec}" for spec in arm.sources if f"teachers/{spec}" in taught}
     for spec, path in paths.items():
         if not (path / RECORD).exists():
             raise RaceError(
@@ -79,8 +85,15 @@ def train_part(recipe: Recipe, folder: Path, part: str, *, watcher: Watcher | No
     labels = {**run._asdict(), "folder": part}
 
     def once(name: str, budget: float, seed: int) -> RunRecord:
-        made = run_recipe(arm, budget, seed)
-        return train(made, folder / part, teacher_paths=paths, progress=watcher.step, labels=labels, preemptible=True)
+        return train(
+            run_recipe(arm, budget, seed),
+            folder / part,
+            teacher_paths=paths,
+            progress=watcher.step,
+            labels=labels,
+            preemptible=True,
+            shorter=shorter_runs(recipe, folder, run),
+        )
 
     return run_once(once, folder, run, _definition(recipe, run.arm))
 
@@ -93,5 +106,5 @@ def _taught(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def _definition(recipe: Recipe, arm: str) -> Definition:
-    overrides = recipe.race.arms[arm].set if recipe.race is not None else {}
+    overrides = recipe.race.overrides(arm) if recipe.race is not None else {}
     return Definition(recipe=race_definition(recipe), budget_unit=budget_unit(recipe), overrides=overrides)

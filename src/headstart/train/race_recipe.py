@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from headstart.errors import RecipeError
-from headstart.race import RaceFunction, Run, plan_race, race, run_folder
+from headstart.race import RaceFunction, Run, most_telling_first, plan_race, race, run_folder
 from headstart.records import Arm, Calibration, RaceRecord, RunRecord
 from headstart.train.calibrate import calibrate
 from headstart.train.cluster import Cluster
@@ -21,7 +22,7 @@ from headstart.train.race_section import Race
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
-from headstart.train.teaching import teacher_recipes, train_teachers
+from headstart.train.teaching import needed, teacher_recipes, train_teachers
 from headstart.train.trackers import track_race
 from headstart.train.watcher import SilentWatcher, Watcher
 from headstart.train.workers import Workers
@@ -35,6 +36,7 @@ def race_recipe(
     command: str = "",
     workers: int = 1,
     cluster: Cluster | None = None,
+    hours: float | None = None,
 ) -> RaceRecord:
     """Train the teachers, run the race, calibrate its step times and judge it. What is finished is not done again.
 
@@ -46,17 +48,19 @@ def race_recipe(
         workers: Runs trained at once, each in a process with its share of the cores; see `Workers`. The watcher is then
             told of a teacher's steps only.
         cluster: Where teachers and runs are trained and step times calibrated, `workers` at once. Default: here.
+        hours: How long teachers and runs may take, as in `race`; the calibration comes on top.
 
     Raises:
         HeadstartError: There is no `race` section, or an arm's overrides, the data, a budget or a teacher do not fit;
             before anything is trained.
     """
+    begin = time.monotonic()
     folder, settings, watcher = Path(folder), _race_section(recipe), watcher or SilentWatcher()
     arms = {name: arm_recipe(recipe, name) for name in settings.arms}
     taught = teacher_recipes(recipe, arms.values())
     if not (folder / "race.json").exists():
-        firsts = {run.arm: run for run in reversed(planned_runs(recipe))}.values()
-        _rehearse([run_recipe(arms[run.arm], run.budget, run.seed) for run in firsts], taught)
+        runs = [(run.arm, run_recipe(arms[run.arm], run.budget, run.seed)) for run in planned_runs(recipe)]
+        _rehearse(dict(reversed(runs)).values(), taught)  # the first of each arm
     paths = _train_teachers(taught, folder / "teachers", watcher, workers, cluster)
 
     def measure() -> Calibration:
@@ -68,7 +72,7 @@ def race_recipe(
     with ExitStack() as stack:
         pool = stack.enter_context(Workers(workers)) if workers > 1 and cluster is None else cluster
         record = race(
-            _runner(arms, folder, paths, watcher, pool),
+            _runner(recipe, arms, folder, paths, watcher, pool),
             arms=_arms(settings),
             budgets=settings.budgets,
             seeds=settings.seeds,
@@ -83,6 +87,8 @@ def race_recipe(
             environment=_environment() if cluster is None else cluster.call(_environment),
             listener=watcher,
             workers=workers,
+            curve=settings.curve,
+            hours=None if hours is None else max(0.0, hours - (time.monotonic() - begin) / 3600),
         )
     track_race(record, recipe, folder)
     return record
@@ -93,14 +99,15 @@ def race_definition(recipe: Recipe) -> str:
     return dump_recipe(recipe.model_copy(update={"race": None}))
 
 
-def planned_runs(recipe: Recipe) -> list[Run]:
-    """The runs of a recipe's race, in their order.
+def planned_runs(recipe: Recipe, *, limited: bool = False) -> list[Run]:
+    """The runs of a recipe's race, in their order, or in that of a race with limited time.
 
     Raises:
         HeadstartError: As `race_recipe`.
     """
-    settings = _race_section(recipe)
-    return plan_race(_arms(settings), settings.budgets, settings.seeds, settings.baseline, settings.primary).runs
+    section = _race_section(recipe)
+    plan = plan_race(_arms(section), section.budgets, section.seeds, section.baseline, section.primary, section.curve)
+    return most_telling_first(plan) if limited else plan.runs
 
 
 def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
@@ -109,14 +116,28 @@ def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
     Raises:
         RecipeError: An override does not fit.
     """
-    overrides = _race_section(recipe).arms[arm].set
+    settings = _race_section(recipe)
+    overrides = settings.overrides(arm)
+    if settings.curve == "cyclic":  # for now a length that whole cycles make; each run has its own
+        overrides |= _length(recipe, min(settings.budgets))
     return varied(recipe.model_copy(update={"race": None}), overrides, f"race.arms.{arm}.set")
 
 
 def run_recipe(arm: Recipe, budget: float, seed: int) -> Recipe:
     """An arm's recipe at one budget with one seed."""
-    length = int(budget) if budget_unit(arm) == "steps" else budget
-    return varied(arm, {f"train.{budget_unit(arm)}": length, "train.seed": seed}, "race.budgets")
+    return varied(arm, {**_length(arm, budget), "train.seed": seed}, "race.budgets")
+
+
+def shorter_runs(recipe: Recipe, folder: Path, run: Run) -> list[Path]:
+    """The run folders of the shorter runs from which a run of a cyclic race can go on, the shortest first.
+
+    Returns:
+        None of them for a race with separate runs.
+    """
+    settings = _race_section(recipe)
+    budgets = settings.arms[run.arm].budgets or settings.budgets
+    shorter = sorted(budget for budget in budgets if budget < run.budget) if settings.curve == "cyclic" else []
+    return [run_folder(folder, run.arm, budget, run.seed) for budget in shorter]
 
 
 def budget_unit(recipe: Recipe) -> str:
@@ -124,14 +145,27 @@ def budget_unit(recipe: Recipe) -> str:
     return "epochs" if recipe.train.epochs is not None else "steps"
 
 
+def _length(recipe: Recipe, budget: float) -> dict[str, float]:
+    """The override that makes a recipe train for a budget."""
+    unit = budget_unit(recipe)
+    return {f"train.{unit}": int(budget) if unit == "steps" else budget}
+
+
 def _arms(settings: Race) -> list[Arm]:
     return [
-        Arm(name=name, description=arm.description, overrides=arm.set, budgets=arm.budgets, seeds=arm.seeds)
+        Arm(
+            name=name,
+            description=arm.description,
+            overrides=settings.overrides(name),
+            budgets=arm.budgets,
+            seeds=arm.seeds,
+        )
         for name, arm in settings.arms.items()
     ]
 
 
 def _runner(
+    recipe: Recipe,
     arms: Mapping[str, Recipe],
     folder: Path,
     paths: Mapping[str, Path],
@@ -141,11 +175,12 @@ def _runner(
     """The function that is raced: trains here, in one of the pool's processes, or on the cluster."""
 
     def run(arm: str, budget: float, seed: int) -> RunRecord:
-        recipe, place = run_recipe(arms[arm], budget, seed), run_folder(folder, arm, budget, seed)
+        made, place = run_recipe(arms[arm], budget, seed), run_folder(folder, arm, budget, seed)
+        shorter = shorter_runs(recipe, folder, Run(arm, budget, seed))
         labels = {"arm": arm, "budget": budget, "seed": seed, "folder": place.relative_to(folder).as_posix()}
         if pool is None:
-            return train(recipe, place, teacher_paths=paths, progress=watcher.step, labels=labels)
-        return pool.call(train, recipe, place, teacher_paths=paths, labels=labels)
+            return train(made, place, teacher_paths=paths, progress=watcher.step, labels=labels, shorter=shorter)
+        return pool.call(train, made, place, teacher_paths=paths, labels=labels, shorter=shorter)
 
     return run
 
@@ -182,6 +217,7 @@ def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
     Runs whose teachers are still to be trained go without.
     """
     for run in runs:
-        ready = run.distill is None or not any(name in taught for name in run.distill.specs)
+        ready = not any(name in taught for name in needed(run))
         check_judging(run)
-        Session(run if ready else run.model_copy(update={"distill": None}))
+        fresh = run.train.model_copy(update={"init_from": None})
+        Session(run if ready else run.model_copy(update={"distill": None, "train": fresh}))

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from headstart.config import Config, Seed
+from headstart.records import Curve
+from headstart.train.cycles import number_of_cycles
 
 
 class RaceArm(Config):
@@ -27,6 +29,10 @@ class Race(Config):
 
     budgets: list[float] = Field(min_length=1)
     """Lengths of training, in the unit the recipe uses (`train.epochs` or `train.steps`)."""
+    curve: Curve = "separate"
+    """Where the points of an arm's curve come from. separate: a training of its own for each budget; cyclic: for each
+    seed one training in cycles, read at their ends. The first cycle is the smallest budget, each further one is twice
+    as long as the one before, so that the budgets are 1, 3, 7, 15, ... times the smallest (see `train.first_cycle`)."""
     seeds: list[Seed] = Field(min_length=1)
     """Each arm runs at each budget with each of these seeds, unless it names its own."""
     arms: dict[str, RaceArm] = Field(min_length=2)
@@ -46,6 +52,20 @@ class Race(Config):
         if self.baseline == self.primary:
             raise ValueError(f"{self.primary!r} is both baseline and primary; name another arm as one of them")
         return self
+
+    @model_validator(mode="after")
+    def _budgets_that_end_cycles(self) -> Race:
+        for budget in self.budgets if self.curve == "cyclic" else []:
+            try:
+                number_of_cycles(budget, min(self.budgets))
+            except ValueError as error:
+                raise ValueError(f"budgets, with curve=cyclic: {error}") from None
+        return self
+
+    def overrides(self, arm: str) -> dict[str, Any]:
+        """What an arm changes in the recipe: what it sets itself, and the cycles of a cyclic race."""
+        own = self.arms[arm].set
+        return own if self.curve == "separate" else {**own, "train.first_cycle": min(self.budgets)}
 
     @field_validator("budgets")
     @classmethod

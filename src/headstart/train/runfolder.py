@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,14 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path = path
+        self._in_cycles = recipe.train.first_cycle is not None
         existing = path / RECIPE
         if not ranks.is_main():
             return
         if not existing.exists():
             with _writing(existing):
                 write_atomically(existing, dump_recipe(recipe).encode())
-        elif not _same(existing, recipe):
+        elif not same_recipe(existing, recipe):
             raise HeadstartError(
                 f"{path}: holds a run of another recipe (see {existing}); give another --out, or delete the folder"
             )
@@ -101,19 +102,25 @@ class RunFolder:
             write_atomically(self.path / WEIGHTS, save(weights, metadata=metadata))
 
     def finish(self, record: RunRecord) -> None:
-        """Write the record, which makes a run with weights a finished one, then drop the checkpoints."""
+        """Write the record, which makes a run with weights a finished one, then drop the checkpoints.
+
+        Of a run in cycles the last one stays: a run of more cycles goes on from it.
+        """
         with _writing(self.path):
             write_record(record, self.path / RECORD)
-        remove_checkpoints(self.path)
+        remove_checkpoints(self.path, keep=int(self._in_cycles))
 
 
-def _same(path: Path, recipe: Recipe) -> bool:
-    """Whether a file holds the same recipe; how a batch is cut may differ, as a run may resume on other machines."""
+def same_recipe(path: Path, recipe: Recipe, *, but: Iterable[str] = ()) -> bool:
+    """Whether a file holds the same recipe but for some keys of `train`.
+
+    How a batch is cut is always one of them, as a run may resume on other machines.
+    """
     try:
         existing = load_recipe(path)
     except HeadstartError:
         return False
-    train = existing.train.model_copy(update={"accumulate": recipe.train.accumulate})
+    train = existing.train.model_copy(update={key: getattr(recipe.train, key) for key in ("accumulate", *but)})
     return existing.model_copy(update={"train": train}) == recipe
 
 
