@@ -40,6 +40,9 @@ def figures_of(race: RaceRecord) -> dict[str, Figure]:
             runs = [run for run in race.runs if run.arm == arm.name and run.budget == budget]
             if runs:
                 figures[f"quality.{arm.name}.{budget:g}-{race.budget_unit}"] = _mean_quality(runs)
+    for teacher in (teacher for run in race.runs for teacher in run.teachers):
+        if teacher.quality is not None:
+            figures[f"teacher_quality.{teacher.name}"] = Figure(value=teacher.quality)
     return dict(sorted(figures.items()))
 
 

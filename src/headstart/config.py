@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 # The generators of weights, order, augmentation and draw take 64-bit numbers, and some of them multiply the seed first.
 SEEDS = 2**32
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Config(BaseModel):

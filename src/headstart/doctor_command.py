@@ -16,8 +16,9 @@ from headstart.teachers import load_teacher
 from headstart.teachers.doctor import Check, doctor
 from headstart.teachers.doctor.check import Status, passed
 from headstart.teachers.find import WEIGHTS
+from headstart.train.distill_section import Distill
 from headstart.train.kinds import window_of
-from headstart.train.recipe import Distill, Recipe
+from headstart.train.recipe import Recipe
 from headstart.train.session import Session
 from headstart.train.task import student_side
 

@@ -22,7 +22,7 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
         variations: The recipe's arms, or the recipe alone.
 
     Returns:
-        By name, those that the variations use and describe.
+        By name, those that the variations use and describe, be it as teachers or to start from their weights.
 
     Raises:
         RecipeError: An override does not fit, a teacher has the name of a folder that exists, or arms describe it
@@ -31,7 +31,7 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
     """
     found: dict[str, Recipe] = {}
     for variation in variations:
-        for name in _live(variation):
+        for name in needed(variation):
             if name not in variation.teachers:
                 find_teacher(name)
                 continue
@@ -70,11 +70,15 @@ def train_teachers(
     return paths
 
 
-def _live(recipe: Recipe) -> list[str]:
-    """The teachers that have to be there: none where their targets are."""
-    return recipe.distill.specs if recipe.distill is not None and recipe.distill.cache is None else []
+def needed(recipe: Recipe) -> list[str]:
+    """The specs of the weights that a recipe reads: of its teachers, unless a cache has their targets, and the ones
+    that it starts from.
+    """
+    cached = recipe.distill is not None and recipe.distill.cache is not None
+    return [spec for spec in recipe.sources if not cached or spec == recipe.train.init_from]
 
 
 def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:
-    plain = recipe.model_copy(update={"name": name, "distill": None, "race": None, "teachers": {}})
+    fresh = recipe.train.model_copy(update={"init_from": None})
+    plain = recipe.model_copy(update={"name": name, "train": fresh, "distill": None, "race": None, "teachers": {}})
     return varied(plain, overrides, f"teachers.{name}")
