@@ -131,6 +131,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(tiny_data: Path, tmp
     assert not (tmp_path / "record.json").exists()
 
 
+def test_a_student_that_diverges_in_its_last_step_is_refused_as_well(tiny_data: Path, tmp_path: Path) -> None:
+    """Its loss was measured before the update that was too large."""
+    recipe = tiny_recipe(tiny_data, train__lr=1e30, train__steps=1, train__schedule="linear", train__warmup=0.0)
+    with pytest.raises(HeadstartError, match=r"held_out_loss is (nan|inf) after step 1; a lower train.lr"):
+        train(recipe, tmp_path)
+    assert not (tmp_path / "record.json").exists()
+
+
 def test_a_teacher_that_gives_nan_is_named(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = write_run(tmp_path / "teacher")
     monkeypatch.setattr(nn.Linear, "forward", nan_in_eval(nn.Linear.forward))

@@ -12,6 +12,7 @@ import torch
 from headstart.distill.last_call import LastCall
 from headstart.errors import HeadstartError, Preempted
 from headstart.records import RunRecord
+from headstart.tasks import Evaluation
 from headstart.train import ranks
 from headstart.train.checkpoint import remove_checkpoints
 from headstart.train.clock import Clock
@@ -27,6 +28,7 @@ from headstart.train.session import Session
 from headstart.train.trackers import Trackers
 from headstart.train.work import known_before
 
+_DIVERGED = "a lower train.lr, a longer train.warmup or train.clip_norm usually help"
 _GO_ON = "a checkpoint is written, and the same command goes on from there"
 
 
@@ -80,7 +82,7 @@ def train(
         torch.cuda.reset_peak_memory_stats(session.device)
     with Trackers(recipe, place.path, labels) as trackers:
         seconds, joules = _train_steps(session, place, progress, preemptible, trackers)
-        evaluation = session.evaluate()
+        evaluation = _evaluate(session, place, session.total_steps)
         memory = peak_memory(session.device)
         record = RunRecord(
             quality=evaluation.quality,
@@ -124,7 +126,7 @@ def _train_steps(
                 clock.stop()
                 line = _measure(session, place, done, float(loss), clock.seconds)
                 if done in troughs[:-1]:
-                    line["quality"] = session.evaluate().quality
+                    line["quality"] = _evaluate(session, place, done).quality
                 place.append_metrics(line)
                 trackers.log(line, done)
                 if progress is not None:
@@ -141,16 +143,22 @@ def _train_steps(
     return ranks.largest(clock.seconds), meter.joules
 
 
+def _evaluate(session: Session, place: RunFolder, step: int) -> Evaluation:
+    """Held-out quality; a student that diverged after its last measured loss is found here."""
+    evaluation = session.evaluate()
+    for name, value in {session.task.metric: evaluation.quality, **evaluation.others}.items():
+        if not math.isfinite(value):
+            raise HeadstartError(f"{place.path}: {name} is {value} after step {step}; {_DIVERGED}")
+    return evaluation
+
+
 def _measure(session: Session, place: RunFolder, step: int, loss: float, seconds: float) -> dict[str, float]:
     """A line of metrics, means over the processes."""
     last = session.distiller.last if session.distiller is not None else None
     parts = {} if last is None or last.step != step - 1 else _parts(last)
     loss, *means = ranks.mean([loss, *parts.values()])
     if not math.isfinite(loss):
-        raise HeadstartError(
-            f"{place.path}: the loss is {loss} at step {step}; "
-            "a lower train.lr, a longer train.warmup or train.clip_norm usually help"
-        )
+        raise HeadstartError(f"{place.path}: the loss is {loss} at step {step}; {_DIVERGED}")
     line = {"step": step, "seconds": round(seconds, 4), "loss": loss, "lr": session.optimizer.param_groups[0]["lr"]}
     if last is not None and parts:
         line |= {**dict(zip(parts, means, strict=True)), "weight": last.weight}

@@ -34,8 +34,8 @@ def start_from(model: nn.Module, spec: str, path: Path | None = None) -> None:
     found = find_teacher(path or spec)
     if found.path is None:
         raise TeacherError(
-            f"train.init_from: {spec}: a run folder or a file of weights is needed; for weights that a library fetches, "
-            "save them first (state_dict), or use model.pretrained where the task has it"
+            f"train.init_from: {spec}: a run folder or a file of weights is needed; save those that a library fetches "
+            "first (state_dict), or use model.pretrained where the task has it"
         )
     try:
         load_module(found, build=lambda: model)

@@ -71,9 +71,7 @@ def train_teachers(
 
 
 def needed(recipe: Recipe) -> list[str]:
-    """The specs of the weights that a recipe reads: of its teachers, unless a cache has their targets, and the ones
-    that it starts from.
-    """
+    """The specs of the weights that a recipe reads: its teachers', unless they are cached, and those it starts from."""
     cached = recipe.distill is not None and recipe.distill.cache is not None
     return [spec for spec in recipe.sources if not cached or spec == recipe.train.init_from]
 
