@@ -50,6 +50,14 @@ def test_overlap_margin_against_redrawn_means() -> None:
     assert margin == pytest.approx(stats.norm.ppf(0.975) * drawn.std(), rel=0.06)
 
 
+def test_no_margin_where_noise_could_end_the_overlap() -> None:
+    """Either mean of this arm may be below the other by noise alone; its curve would then be flat."""
+    arm = Cells(BUDGETS[:2], BUDGETS[:2], np.array([1.0, 1.01]), np.full(2, np.nan), np.full(2, 3.0))
+    assert np.isfinite(overlap_speedup(_cells(np.log(BUDGETS)), arm))
+    assert np.isnan(overlap_margin(_cells(np.log(BUDGETS)), arm, _noise(0.1)))
+    assert np.isfinite(overlap_margin(_cells(np.log(BUDGETS)), arm, _noise(0.001)))
+
+
 def test_a_quality_that_both_reach() -> None:
     baseline, arm = _cells(np.log(BUDGETS)), _cells(np.log(3 * BUDGETS), pace=1.5)
     estimate = speedup_at(baseline, arm, _noise(0.001), np.log(5.0))

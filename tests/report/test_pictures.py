@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from headstart.race import speedup_against_quality, tradeoff_curves
 from headstart.records import Arm, Estimate, RaceRecord
-from headstart.report._canvas import Picture, look, plain, round_ticks
+from headstart.report._canvas import Picture, draw, look, plain, round_ticks
 from headstart.report._cells import shared_budget
 from headstart.report._curves import speedup_picture, tradeoff_picture
 from headstart.report._page import draw_pictures
@@ -167,6 +168,20 @@ def test_names_are_drawn_as_they_are(race: RaceRecord) -> None:
     root = ElementTree.fromstring(picture._render("svg"))
     assert r"_a $\frac{ </svg><script>" in "".join(root.itertext())
     assert "<script" not in picture.inline()
+
+
+@pytest.mark.parametrize(("arms", "letters"), [(2, 5), (6, 12), (20, 12), (20, 22), (12, 28)])
+def test_a_legend_stays_inside_its_picture_and_leaves_the_axes_their_room(arms: int, letters: int) -> None:
+    def paint(axes: Axes) -> None:
+        for number in range(arms):
+            axes.plot([0, 1], [0, 1], label=f"{number:02}".ljust(letters, "m"))
+
+    figure = draw(paint)
+    (legend,), (axes,) = figure.legends, figure.axes
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+    assert box.y0 >= axes.get_window_extent().y1
+    assert axes.get_window_extent().height >= 0.6 * draw(paint, legend=False).axes[0].get_window_extent().height
 
 
 def test_plain_names() -> None:

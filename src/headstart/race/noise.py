@@ -121,11 +121,11 @@ class Noise:
         between = tuple(range(self.variance.ndim - 1, units.ndim - 1))
         weight, variance = (np.expand_dims(values, between) for values in (self.weight, self.variance))
         squared = units * variance
-        known = squared.min(axis=-1, keepdims=True) > 0
-        precision = 1 / np.where(known, squared, 1.0)
+        nothing = squared.min(axis=-1, keepdims=True) <= 0  # not so of NaN, which stays what it is
+        precision = 1 / np.where(nothing, 1.0, squared)
         mean = (weight * precision).sum(axis=-1)
         second = (weight * precision**2).sum(axis=-1) * (1 + 2 / self.freedom)
-        error: FloatArray = np.where(known[..., 0], 1 / mean, 0.0)
+        error: FloatArray = np.where(nothing[..., 0], 0.0, 1 / mean)
         # The mixture is never narrower than its parts; rounding must not make it so.
         return error, 2 / np.maximum(second / mean**2 - 1, 2 / self.freedom)
 

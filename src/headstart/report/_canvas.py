@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _VARIABLES = {
 }
 _SIZE = (4.9, 3.5)
 _LONGEST = 28
+_LEGEND_ROW = 0.21  # inches
 _STYLE: Any = {  # matplotlib types its keys, but not in all of its versions
     "font.family": "DejaVu Sans",
     "font.size": 10.0,
@@ -120,11 +122,23 @@ def draw(paint: Callable[[Axes], None], *, legend: bool = True) -> Figure:
         FigureCanvasAgg(figure)
         paint(figure.add_subplot())
         if legend:
-            figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, handlelength=2.6)
+            _add_legend(figure)
         # Laid out once: laying out anew for every file would move things by a hair, depending on the files before.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
+
+
+def _add_legend(figure: Figure) -> None:
+    """Above the axes, in as many columns as there is room for; the picture gets higher where it has many rows."""
+    names = len(figure.axes[0].get_legend_handles_labels()[1])
+    for columns in (3, 2, 1):
+        figure.set_figheight(_SIZE[1] + _LEGEND_ROW * max(0, math.ceil(names / columns) - 2))
+        legend = figure.legend(loc="outside upper left", ncols=columns, borderaxespad=0.2, handlelength=2.6)
+        figure.draw_without_rendering()
+        if columns == 1 or legend.get_window_extent().x1 <= figure.bbox.x1:
+            return
+        legend.remove()
 
 
 def plain(name: str) -> str:
