@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-
 from speedup_picture import draw, speedups, verdict
 
 FIGURES = {
