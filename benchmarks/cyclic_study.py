@@ -3,8 +3,8 @@
 Usage: python benchmarks/cyclic_study.py [--workers 2] [--first-cycle 1] [--cycles 3] [--seeds 3] [--out runs/cyclic]
 
 Both races have the same arms, budgets, seeds and teacher; the figures tell what they agree on, and what each of them
-computed. Finished runs are not done again. It takes about a quarter of an hour on 2 cores; `--first-cycle 0.1` makes it
-short for a trial, which needs another `--out` and `--results`.
+computed. Finished runs are not done again. It takes about 40 minutes on 2 cores; `--first-cycle 0.1` makes it short
+for a trial, which needs another `--out` and `--results`.
 """
 
 from __future__ import annotations
