@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
 
 import torch
 from accelerate.state import AcceleratorState
+
+from tests.tasks.images.photos import FORMS, cutting, write_photos
 
 torch.set_num_threads(1)
 
@@ -42,3 +45,17 @@ def research_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("HEADSTART_DATA names no folder of research data")
     monkeypatch.setenv("HEADSTART_DATA", _GIVEN_DATA)
     return Path(_GIVEN_DATA)
+
+
+@pytest.fixture
+def able_to_cut() -> Iterator[None]:
+    """Images can be streamed, be torchvision installed or not."""
+    with cutting():
+        yield
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the same photographs in each form of files; they are not to be changed."""
+    folder = tmp_path_factory.mktemp("photos")
+    return {form: write_photos(folder / form, form) for form in FORMS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from headstart.train.load import load_recipe
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
-from tests.tasks.images.photos import FORMS, cutting, torchvision_works, write_photos
+from tests.tasks.images.photos import FORMS, cutting, torchvision_works
 from tests.tiny import weight_bits, write_run
 from tests.train.processes import run_together
 from tests.train.test_averaging import interrupt
 from tests.train.test_distributed import check_equal_weights
+
+pytestmark = pytest.mark.usefixtures("able_to_cut")
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 MILD, BASELINE = RECIPES / "imagenet-resnet50-mild.yaml", RECIPES / "imagenet-resnet50.yaml"
@@ -38,18 +40,6 @@ SMALL = [
     "train.log_every=1",
     "train.checkpoint_every=3",
 ]
-
-
-@pytest.fixture(autouse=True)
-def able_to_cut() -> Iterator[None]:
-    with cutting():
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("photos")
-    return {form: write_photos(folder / form, form) for form in FORMS}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,18 @@ from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from headstart.train.sizes import count_sides, side_of_step
-from tests.tasks.images.photos import cutting, write_photos
 from tests.tiny import tiny_recipe, write_run
+
+pytestmark = pytest.mark.usefixtures("able_to_cut")
 
 # Of 8 steps: 2 at 8 pixels, 2 at 12, 4 at 16.
 GROWING = {"scale": 0.5, "start": 0.125, "stop": 0.5, "increment": 4}
 RGB = {"mean": (0.4, 0.4, 0.4), "std": (0.2, 0.2, 0.2)}
 
 
-@pytest.fixture(autouse=True)
-def able_to_cut() -> Iterator[None]:
-    with cutting():
-        yield
-
-
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photos(tmp_path_factory.mktemp("photos"))
+def photos(photos: dict[str, Path]) -> Path:
+    return photos["tree"]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from headstart.train.race_section import Race
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
-from headstart.train.teaching import needed, teacher_recipes, train_teachers
+from headstart.train.teaching import needed, teacher_recipes, train_teachers, untaught
 from headstart.train.trackers import track_race
 from headstart.train.watcher import SilentWatcher, Watcher
 from headstart.train.workers import Workers
@@ -219,5 +219,4 @@ def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
     for run in runs:
         ready = not any(name in taught for name in needed(run))
         check_judging(run)
-        fresh = run.train.model_copy(update={"init_from": None})
-        Session(run if ready else run.model_copy(update={"distill": None, "train": fresh}))
+        Session(run if ready else untaught(run))

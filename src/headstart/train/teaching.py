@@ -76,7 +76,12 @@ def needed(recipe: Recipe) -> list[str]:
     return [spec for spec in recipe.sources if not cached or spec == recipe.train.init_from]
 
 
-def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:
+def untaught(recipe: Recipe) -> Recipe:
+    """The recipe without all that it learns from: teachers, and weights to start from."""
     fresh = recipe.train.model_copy(update={"init_from": None})
-    plain = recipe.model_copy(update={"name": name, "train": fresh, "distill": None, "race": None, "teachers": {}})
+    return recipe.model_copy(update={"train": fresh, "distill": None})
+
+
+def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:
+    plain = untaught(recipe).model_copy(update={"name": name, "race": None, "teachers": {}})
     return varied(plain, overrides, f"teachers.{name}")

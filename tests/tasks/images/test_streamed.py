@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,11 @@ from torch import Tensor, nn
 from headstart.errors import DataError
 from headstart.tasks.images import ImageClassification, ImageData, ImageModel, load_images
 from headstart.tasks.images._streamed import StreamedImages
-from tests.tasks.images.photos import CLASSES, FORMS, cutting, make_photos, write_parquet, write_photos, write_shards
+from tests.tasks.images.photos import CLASSES, FORMS, make_photos, write_parquet, write_shards
+
+pytestmark = pytest.mark.usefixtures("able_to_cut")
 
 SIZE = 12
-
-
-@pytest.fixture(autouse=True)
-def able_to_cut() -> Iterator[None]:
-    with cutting():
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("photos")
-    return {form: write_photos(folder / form, form) for form in FORMS}
 
 
 def feed(folder: Path, seed: int = 0, **settings: Any) -> StreamedImages:
