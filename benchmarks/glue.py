@@ -1,12 +1,12 @@
 """Scores the final checkpoints of a race of `mlm` recipes on GLUE: the figures behind glue.json.
 
 Usage: python benchmarks/glue.py RACE_FOLDER [--budget B] [--arms baseline,distill] [--tasks sst2,stsb] [--seeds 2]
-       [--epochs 3] [--workers 2] [--name glue]
+       [--epochs 3] [--lr-scale 10] [--workers 2] [--name glue]
 
 Every arm's final checkpoints, those of its largest budget unless one is named, are fine-tuned by the same protocol
 (docs/glue.md). Its own seeds are averaged first; the intervals are over the seeds of pretraining, and differences from
-the baseline are taken seed by seed. Fine-tunings that are done lie in the run folders, so that it can be interrupted
-and started again.
+the baseline are taken seed by seed. Fine-tunings that are done lie in the run folders, under the name of the
+result, so that it can be interrupted and started again.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", default="")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--epochs", type=float)
+    parser.add_argument("--lr-scale", type=float, default=1.0)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--name", default="glue")
@@ -108,12 +109,14 @@ def main() -> None:
         tasks=_names(arguments.tasks) or None,
         seeds=arguments.seeds,
         epochs=arguments.epochs,
+        lr_scale=arguments.lr_scale,
         precision=arguments.precision,
     )
     with Workers(arguments.workers) as workers, ThreadPoolExecutor(arguments.workers) as threads:
 
         def score(run: RunRecord) -> GlueRecord:
-            record = workers.call(glue_score, run_folder(arguments.race, run.arm, run.budget, run.seed), options)
+            folder = run_folder(arguments.race, run.arm, run.budget, run.seed)
+            record = workers.call(glue_score, folder, options, folder=folder / arguments.name)
             print(f"{run.arm:20s} seed {run.seed}  {record.title}: {record.score:.4f}", flush=True)
             return record
 

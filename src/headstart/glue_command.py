@@ -31,6 +31,7 @@ def score_checkpoint(
     tasks: str = "",
     seeds: int | None = None,
     epochs: float | None = None,
+    lr_scale: float = 1.0,
     precision: str = "bf16",
     out: Path | None = None,
     console: Console,
@@ -42,6 +43,7 @@ def score_checkpoint(
         tasks: Names with commas between them; empty: all whose data is at hand.
         seeds: Fine-tunings of a task at most.
         epochs: Epochs of a fine-tuning at most.
+        lr_scale: Learning rates over the protocol's.
         precision: `bf16` or `fp32`.
         out: Where results go; by default `glue` in the run folder.
         console: Where to draw; stderr, so that stdout stays for the result.
@@ -51,7 +53,7 @@ def score_checkpoint(
         HeadstartError: As `glue_score`.
     """
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    options = _options(tasks=names or None, seeds=seeds, epochs=epochs, precision=precision)
+    options = _options(tasks=names or None, seeds=seeds, epochs=epochs, lr_scale=lr_scale, precision=precision)
     display = GlueDisplay(console)
     with display:
         return glue_score(checkpoint, options, folder=out, watcher=display)
@@ -79,7 +81,7 @@ def _options(**values: Any) -> GlueOptions:
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"--{first['loc'][0]}={first['input']}: {reason}") from None
+        raise RecipeError(f"--{str(first['loc'][0]).replace('_', '-')}={first['input']}: {reason}") from None
 
 
 def _listed(metrics: dict[str, float]) -> str:

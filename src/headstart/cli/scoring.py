@@ -21,6 +21,9 @@ def glue(
     epochs: Annotated[
         float | None, typer.Option(min=0, help="Epochs of a fine-tuning at most.", show_default=False)
     ] = None,
+    lr_scale: Annotated[
+        float, typer.Option(min=0, help="Learning rates over the protocol's; small encoders learn more with about 10.")
+    ] = 1.0,
     precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
     out: Annotated[
         Path | None, typer.Option(help="Where results go; by default `glue` in the run folder.", show_default=False)
@@ -36,7 +39,14 @@ def glue(
 
     record = guarded(
         lambda: score_checkpoint(
-            checkpoint, tasks=tasks, seeds=seeds, epochs=epochs, precision=precision, out=out, console=stderr()
+            checkpoint,
+            tasks=tasks,
+            seeds=seeds,
+            epochs=epochs,
+            lr_scale=lr_scale,
+            precision=precision,
+            out=out,
+            console=stderr(),
         )
     )
     if as_json:

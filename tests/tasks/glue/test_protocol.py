@@ -69,7 +69,10 @@ def test_no_tasks_are_refused() -> None:
         GlueOptions(tasks=[])
 
 
-@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"epochs": 0}, {"precision": "fp16"}, {"seed": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seeds": 0}, {"epochs": 0}, {"lr_scale": 0}, {"lr_scale": float("inf")}, {"precision": "fp16"}, {"seed": 1}],
+)
 def test_impossible_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         GlueOptions.model_validate(wrong)

@@ -13,7 +13,16 @@ from safetensors.torch import load_file
 
 from headstart.errors import DataError, HeadstartError
 from headstart.records import read_record
-from headstart.tasks.glue import GLUE_TASKS, GlueOptions, GlueRecord, SeedScore, SilentGlueWatcher, glue_score, job
+from headstart.tasks.glue import (
+    GLUE_TASKS,
+    GlueOptions,
+    GlueRecord,
+    GlueTask,
+    SeedScore,
+    SilentGlueWatcher,
+    glue_score,
+    job,
+)
 from headstart.tasks.glue import checkpoint as checkpoint_module
 from headstart.tasks.glue.checkpoint import Classifier
 from headstart.tasks.glue.results import Making, over_seeds, over_tasks
@@ -81,6 +90,19 @@ def test_all_eight_tasks_by_the_protocol(checkpoint: Path, data: Path, tmp_path:
     assert [note.partition(":")[0] for note in record.notes] == ["fewer epochs than the protocol"]
 
 
+def test_scaled_learning_rates_leave_the_decay_and_are_noted(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_task(data, "cola", train=8, validation=5)
+    used: list[GlueTask] = []
+    monkeypatch.setattr(job, "finetune", lambda _model, _train, task, **_: used.append(task))
+    record = glue_score(checkpoint, options("cola", seeds=1, epochs=10, lr_scale=4), folder=tmp_path)
+    plain = GLUE_TASKS["cola"]
+    assert used[0].lr == 4 * plain.lr
+    assert used[0].lr * used[0].weight_decay == pytest.approx(plain.lr * plain.weight_decay)  # what a step takes away
+    assert record.notes[-1] == "learning rates are 4 times the protocol's"
+
+
 @pytest.fixture
 def two_tasks(data: Path) -> Path:
     for name in ("cola", "stsb"):
@@ -115,7 +137,11 @@ class TestRestart:
 
     @pytest.mark.parametrize(
         ("change", "message"),
-        [({"epochs": 2}, "epochs was 1.0, is now 2.0"), ({"precision": "bf16"}, "precision was 'fp32', is now 'bf16'")],
+        [
+            ({"epochs": 2}, "epochs was 1.0, is now 2.0"),
+            ({"precision": "bf16"}, "precision was 'fp32', is now 'bf16'"),
+            ({"lr_scale": 3}, "lr_scale was 1.0, is now 3.0"),
+        ],
     )
     def test_results_of_other_settings_are_refused(
         self, change: dict[str, object], message: str, checkpoint: Path, tmp_path: Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ class Job:
     @property
     def task(self) -> GlueTask:
         """The task and its settings."""
-        return self.data.task
+        return replace(self.data.task, lr=self.data.task.lr * self.options.lr_scale)
 
     @property
     def seeds(self) -> range:
@@ -60,6 +60,7 @@ class Job:
             checkpoint=self.checkpoint.fingerprint,
             start=self.task.start if self.with_mnli else "pretraining",
             epochs=min(self.task.epochs, self.options.epochs or self.task.epochs),
+            lr_scale=self.options.lr_scale,
             precision=self.options.precision,
             max_length=self.checkpoint.max_length,
         )

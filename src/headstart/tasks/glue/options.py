@@ -12,7 +12,7 @@ from headstart.tasks.glue.protocol import find_tasks
 
 
 class GlueOptions(Config):
-    """Less than the whole protocol, to spend less time; for comparisons, the same for all that are compared."""
+    """What departs from the protocol, mostly for less time; for comparisons, the same for all that are compared."""
 
     tasks: list[str] | None = None
     """Which tasks; null: all whose data is at hand. RTE, MRPC and STS-B start from MNLI only where that is one of
@@ -21,6 +21,10 @@ class GlueOptions(Config):
     """Fine-tunings of a task at most; null: as many as the protocol has, 1 to 5."""
     epochs: float | None = Field(None, gt=0)
     """Epochs of a fine-tuning at most; null: as many as the protocol has, 3 to 10."""
+    lr_scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Learning rates over the protocol's, which were chosen for BERT-base. Small encoders need larger ones: the
+    smallest BERT of Turc et al. (arXiv 1908.08962) were fine-tuned at up to 3e-4, ten times as much. Weight decay per
+    step, which the authors decouple from the rate, stays."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16: autocast."""
 

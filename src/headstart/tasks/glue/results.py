@@ -18,6 +18,7 @@ class Making(Record):
         checkpoint: Fingerprint of the pretrained weights.
         start: What it started from: these weights, or MNLI's, fine-tuned from them.
         epochs: Passes over the training data.
+        lr_scale: Learning rate over the protocol's.
         precision: `fp32` or `bf16`.
         max_length: Tokens that inputs were cut to.
     """
@@ -25,6 +26,7 @@ class Making(Record):
     checkpoint: str
     start: Start
     epochs: float
+    lr_scale: float = 1.0
     precision: str
     max_length: int
 

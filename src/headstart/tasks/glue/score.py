@@ -137,4 +137,6 @@ def _notes(jobs: Sequence[Job], missing: Mapping[str, str]) -> list[str]:
         notes.append(f"fewer seeds than the protocol: {', '.join(fewer)}")
     if shorter := [f"{job.task.name} {job.made.epochs:g}" for job in jobs if job.made.epochs < job.task.epochs]:
         notes.append(f"fewer epochs than the protocol: {', '.join(shorter)}")
+    if {job.options.lr_scale for job in jobs} != {1.0}:
+        notes.append(f"learning rates are {jobs[0].options.lr_scale:g} times the protocol's")
     return notes

@@ -71,7 +71,9 @@ def open_image(encoded: Encoded, where: str) -> Image:
                 raise DataError(
                     f"{where} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first"
                 )
-            return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+            image.load()
+            mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+            return image if image.mode == mode else image.convert(mode)  # which copies, even where nothing changes
     except DataError:
         raise
     except Exception as error:  # what Pillow raises on broken files depends on the format
