@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from headstart.cli import app
@@ -152,7 +153,10 @@ def test_a_teacher_of_other_classes_has_the_teachers_exit_code(run: Run, recipe:
         (["race", "--cmd", "x {record}"], 5, "race: no budgets"),
         (["race", "--cmd", "x", "--budgets", "1"], 5, "{record} is missing"),
         (["race", "--cmd", "x {record}", "--budgets", "1", "--arms", "one"], 5, "only one arm, 'one'"),
-        (["report", "nowhere"], 1, "race.json: cannot be read (No such file or directory)"),
+        (["report", "nowhere"], 1, "nowhere: holds no race.json; give a folder that headstart race has written"),
+        (["race", "r.yaml", "--seeds", "0,1"], 2, "--seeds=0,1 is for --cmd; with a recipe write race.seeds=[0,1]"),
+        (["race", "r.yaml", "--budgets", "4"], 2, "--budgets=4 is for --cmd; with a recipe write race.budgets=[4]"),
+        (["race", "r.yaml", "--arms", "a,b"], 2, "--arms=a,b is for --cmd; with a recipe its arms are in race.arms"),
         (["teachers", "nowhere"], 4, "nowhere: no such run folder or file"),
     ],
 )
@@ -161,6 +165,31 @@ def test_wrong_usage_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     check_refused(run(*arguments), code, message)
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message"),
+    [
+        ("train.batch_size=4000", 2, "train.batch_size=4000 is more than the 120 training samples"),
+        ("distill.draw=2", 2, "draw=2 is more than there are teachers (1)"),
+        ("train.init_from=weights.pt", 4, "train.init_from: "),
+    ],
+)
+def test_what_is_wrong_with_the_student_is_said_before_a_teacher_trains(
+    override: str, code: int, message: str, run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.zeros(1)}, "weights.pt")
+    teachers = {"old": {"train.steps": 16, "train.batch_size": 24, "train.seed": 100}}
+    recipe = write_recipe(tmp_path / "recipe.yaml", racing(data, teachers=teachers))
+    check_refused(run("train", recipe, override, "--out", "out"), code, message)
+    assert not Path("out").exists()
+
+
+def test_a_recipe_whose_targets_cannot_be_cached_trains_no_teacher(run: Run, recipe: Path, tmp_path: Path) -> None:
+    result = run("cache", recipe, "data.augment.mixup=0.2", "--out", tmp_path / "out")
+    check_refused(result, 2, "data.augment.mixup: a mixture's target")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupted_command_says_how_to_go_on(

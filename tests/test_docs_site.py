@@ -14,8 +14,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from headstart import errors, records
+from headstart.race import read_race
 from quote_figures import ROOT
 
 DOCS = ROOT / "docs"
@@ -100,6 +104,27 @@ def test_the_code_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(names["record"].runs) == 2 * 2 * 3
     assert names["distiller"].last.step == 1  # of 5, the first two are distilled
     assert (tmp_path / "runs" / "first" / "report.html").stat().st_size
+
+
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    loop, race = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    model, inputs = nn.Linear(4, 3), torch.randn(8, 4)
+    names: dict[str, Any] = {
+        "F": functional,
+        "teachers": [nn.Linear(4, 3), nn.Linear(4, 3)],
+        "steps": 5,
+        "loader": [(inputs, torch.arange(8) % 3)] * 5,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "train": lambda arm, budget, seed: {"quality": 1 - 1 / budget, "seconds": budget},
+    }
+    exec(compile(loop, "README.md", "exec"), names)
+    assert names["distiller"].current_step == 5
+    assert names["distiller"].last.step == 1  # of 5, the first two are distilled
+    exec(compile(race, "README.md", "exec"), names)
+    assert len(read_race("runs/mine").runs) == 2 * 3 * 3
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,12 @@ def test_patterns_are_listed_one_by_one(tmp_path: Path) -> None:
     assert [item["spec"] for item in list_teachers([str(tmp_path / "*")])] == [str(tmp_path / n) for n in ("a", "b")]
 
 
+def test_names_are_not_read_as_markup(tmp_path: Path) -> None:
+    name = f"{write_run(tmp_path / 'x[/y]')}"
+    assert "x[/y]" in printed(teachers_table(list_teachers([name])))
+    assert "x[/y]" in printed(checks_table([Check(name="finite", status="pass", finding="a[/b]", teacher=name)]))
+
+
 def test_what_a_file_of_weights_does_not_tell_is_left_open(tmp_path: Path) -> None:
     save_file(nn.Linear(4, 3).state_dict(), tmp_path / "w.safetensors")
     (found,) = list_teachers([str(tmp_path / "w.safetensors")])

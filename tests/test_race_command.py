@@ -84,6 +84,14 @@ def test_a_race_without_time_says_so_and_goes_on_with_more(run: Run, tmp_path: P
     assert len(record.runs) == 4 and not record.cut_short
 
 
+@pytest.mark.parametrize("how", [[], ["--plan"], ["--only", "runs/baseline-b1-s0"]])
+def test_one_process_races(how: list[str], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = run("race", "--cmd", "x {record}", "--budgets", "1", "--out", tmp_path, *how)
+    assert refused.exit_code == 2 and "was started as 2 processes, of which each would do all" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("on", "code", "message"),
     [("slurm", 2, "--on='slurm': give local, ray, or ray://HOST:PORT"), ("ray", 1, "pip install 'headstart[ray]'")],

@@ -58,4 +58,40 @@ def test_several_races_are_compared(run: Callable[..., Result], folders: list[Pa
 
 def test_a_race_that_is_missing_is_named(run: Callable[..., Result], folders: list[Path], tmp_path: Path) -> None:
     done = run("report", folders[0], tmp_path / "nowhere")
-    assert done.exit_code == 1 and "race.json: cannot be read (No such file or directory)" in done.stderr
+    assert done.exit_code == 1 and f"{tmp_path / 'nowhere'}: holds no race.json; give a folder that" in done.stderr
+
+
+def test_the_record_stands_for_its_folder(run: Callable[..., Result], folders: list[Path]) -> None:
+    done = run("report", folders[0] / "race.json")
+    assert done.exit_code == 0, done.output
+    assert (folders[0] / "report.html").exists()
+
+
+def test_a_page_that_compares_takes_several_races(
+    run: Callable[..., Result], folders: list[Path], tmp_path: Path
+) -> None:
+    refused = run("report", folders[0], "--out", tmp_path / "page.html")
+    assert refused.exit_code == 2 and "is for a page that compares races; that of one is in" in refused.stderr
+    assert not (folders[0] / "report.html").exists()
+
+
+def test_the_verdict_is_told_where_the_page_cannot_be_written(run: Callable[..., Result], folders: list[Path]) -> None:
+    (folders[0] / "report.html").mkdir()
+    done = run("report", folders[0])
+    assert done.exit_code == 1 and "fast is faster: 2.00x" in done.stdout and "Report: " not in done.stdout
+    assert "report.html: the report cannot be written (" in done.stderr and "what was raced is kept" in done.stderr
+    machine = run("report", folders[0], "--json")
+    assert machine.exit_code == 1 and RaceRecord.model_validate_json(machine.stdout).name == "images"
+
+
+def test_a_comparison_that_cannot_be_written_is_told(
+    run: Callable[..., Result], folders: list[Path], tmp_path: Path
+) -> None:
+    done = run("report", *folders, "--out", tmp_path)
+    assert done.exit_code == 1 and "2.00x" in done.stdout
+    assert f"{tmp_path}: the report cannot be written (" in done.stderr
+
+
+def test_a_quality_that_no_run_can_have_is_refused(run: Callable[..., Result], folders: list[Path]) -> None:
+    refused = run("report", folders[0], "--quality", "nan")
+    assert refused.exit_code == 2 and "--quality=nan: give a quality that a run can have" in refused.stderr

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from headstart.race import Run, time_left
@@ -33,7 +34,7 @@ class Display(Watcher):
         self._last_line = 0.0
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -83,8 +84,8 @@ class Display(Watcher):
         self._finished.append(record)
         self._ended()
         self._console.print(
-            f"[green]done[/] {record.arm}, budget {record.budget:g}, seed {record.seed}: "
-            f"{record.metric} {record.quality:.4f} in {record.seconds:.1f} s",
+            f"[green]done[/] {escape(record.arm)}, budget {record.budget:g}, seed {record.seed}: "
+            f"{escape(record.metric)} {record.quality:.4f} in {record.seconds:.1f} s",
             highlight=False,
         )
 
@@ -92,7 +93,7 @@ class Display(Watcher):
         """A run has failed."""
         self._ended()
         what = f"{failure.arm}, budget {failure.budget:g}, seed {failure.seed}"
-        self._console.print(f"[red]failed[/] {what}:", highlight=False)
+        self._console.print(f"[red]failed[/] {escape(what)}:", highlight=False)
         self._console.print(failure.message, markup=False, highlight=False)
 
     def calibrating(self) -> None:

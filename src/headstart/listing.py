@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from rich.table import Column, Table
+from rich.text import Text
 
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError
@@ -50,12 +51,12 @@ def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
         forward = f"{item['forward_ms']:.1f} ms for {item['inputs']}" if item["forward_ms"] is not None else "?"
         flops = f"{item['forward_flops'] / 1e9:.3g}" if item["forward_flops"] is not None else "?"
         table.add_row(
-            item["spec"],
-            item["model"] or "?",
+            Text(item["spec"]),
+            Text(item["model"] or "?"),
             str(item["classes"] or "?"),
             f"{item['parameters']:,}",
             f"{item['bytes'] / 1e6:.2f}",
-            "?" if item["quality"] is None else f"{item['quality']:.4f} {item['metric']}",
+            Text("?" if item["quality"] is None else f"{item['quality']:.4f} {item['metric']}"),
             forward,
             flops,
         )
@@ -67,13 +68,8 @@ def checks_table(checks: Iterable[Check]) -> Table:
     table = Table("check", "teacher", "", "finding", "what to do")
     for check in checks:
         status = f"[{_STYLES[check.status]}]{check.status}[/]"
-        table.add_row(check.name, check.teacher, status, _plain(check.finding), _plain(check.advice))
+        table.add_row(check.name, Text(check.teacher), status, Text(check.finding), Text(check.advice))
     return table
-
-
-def _plain(text: str) -> str:
-    """Text in which rich sees no markup."""
-    return text.replace("[", r"\[")
 
 
 def _described(found: Found) -> dict[str, Any]:

@@ -233,7 +233,10 @@ def read_record(kind: type[R], path: str | os.PathLike[str]) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise HeadstartError(f"{path}: {where}: {first['msg']} (expected a {kind.__name__})") from None
+        raise HeadstartError(
+            f"{path}: {where}: {first['msg']} (expected a {kind.__name__}); if headstart wrote it, it is damaged or of "
+            "another version: move it away, and the same command writes it anew"
+        ) from None
 
 
 def write_record(record: Record, path: str | os.PathLike[str]) -> None:

@@ -29,7 +29,8 @@ def run(
     **given: Any,
 ) -> Any:
     """Train by plain SGD: one step moves the weights by minus their gradient, unless told otherwise."""
-    own = {name: given.pop(name) for name in ("teachers", "distill", "callbacks", "data_collator") if name in given}
+    names = ("teachers", "distill", "callbacks", "compute_loss_func", "data_collator")
+    own = {name: given.pop(name) for name in names if name in given}
     settings = {"max_steps": 1, "gradient_accumulation_steps": 1, "per_device_train_batch_size": len(data), **given}
     optimizer = torch.optim.SGD([p for p in student.parameters() if p.requires_grad], lr=1.0)
     made = trainer(

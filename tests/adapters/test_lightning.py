@@ -14,12 +14,13 @@ pytest.importorskip("lightning", reason="needs lightning: pip install headstart[
 pytest.importorskip("transformers", reason="needs transformers: pip install headstart[trainer]")
 
 import lightning as L
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import distributed
 
 from headstart.adapters.lightning import DistillCallback
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError, TeacherError
-from tests.adapters.loops import STEPS, STOPPED, LitClassifier, Training, lightning, lightning_trainer
+from tests.adapters.loops import EPOCHS, STEPS, STOPPED, LitClassifier, Training, lightning, lightning_trainer
 
 
 @pytest.fixture
@@ -103,6 +104,42 @@ def test_counts_the_steps_of_all_epochs(training: Training) -> None:
     fit(training, callback)
     assert callback.distiller is not None
     assert callback.distiller.total_steps == STEPS
+
+
+def test_counts_the_steps_where_accumulation_changes(training: Training) -> None:
+    callback = DistillCallback(training.teachers())
+    trainer = lightning_trainer(
+        training.folder, callback, GradientAccumulationScheduler({0: 1, 2: 2}), accumulate_grad_batches=1
+    )
+    trainer.fit(LitClassifier(training.student()), training.batches())
+    assert callback.distiller is not None
+    assert callback.distiller.total_steps == trainer.global_step == STEPS // 2 * 2 + STEPS // 2
+
+
+def test_a_longer_fit_has_a_longer_window(training: Training) -> None:
+    callback = DistillCallback(training.teachers(), stop=1.0)
+    module, trainer = LitClassifier(training.student()), lightning_trainer(training.folder, callback)
+    trainer.fit(module, training.batches())
+    trainer.fit_loop.max_epochs = 2 * EPOCHS
+    trainer.fit(module, training.batches())
+    assert callback.distiller is not None and callback.distiller.last is not None
+    assert (callback.distiller.total_steps, callback.distiller.last.step) == (2 * STEPS, 2 * STEPS - 1)
+
+
+def test_validation_with_gradients_asks_no_teacher(training: Training) -> None:
+    class Curious(LitClassifier):
+        def validation_step(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            with torch.enable_grad():
+                return self.training_step(batch)
+
+    (teacher, *_) = training.teachers()
+    asked = []
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    trainer = lightning_trainer(
+        training.folder, DistillCallback(teacher, stop=1.0), max_steps=2, val_check_interval=1, inference_mode=False
+    )
+    trainer.fit(Curious(training.student()), training.batches(), training.batches())
+    assert len(asked) == 4  # two steps of two micro-batches
 
 
 class TestMessages:

@@ -44,6 +44,7 @@ class Peft(nn.Module):
         (Own("ForMaskedLM"), False),
         (Own("ForCausalLM", encoder_decoder=True), False),
         (Peft(), True),
+        (torch.compile(model("gpt2")), True),
         (nn.Linear(2, 3), False),
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else str(given),
@@ -71,7 +72,14 @@ def test_the_label_of_each_row(batch: Any, causal: bool, expected: Any) -> None:
 
 
 def test_where_the_logits_are() -> None:
-    assert logits_of({"loss": 1.0, "logits": LABELS}) is LABELS
-    assert logits_of((1.0, LABELS)) is LABELS
+    assert logits_of({"loss": 1.0, "logits": LABELS}, after_loss=True) is LABELS
+    assert logits_of(SimpleNamespace(logits=LABELS), after_loss=False) is LABELS
+    assert logits_of(LABELS, after_loss=False) is LABELS
+    assert logits_of((1.0, LABELS), after_loss=True) is LABELS
+    assert logits_of((LABELS, LABELS + 1), after_loss=False) is LABELS
+
+
+@pytest.mark.parametrize("outputs", [{"loss": 1.0, "logits": (LABELS, LABELS)}, (1.0,), None])
+def test_outputs_without_logits(outputs: Any) -> None:
     with pytest.raises(HeadstartError, match=r"gave no `logits` to distil.*use_liger_kernel=True"):
-        logits_of({"loss": 1.0, "logits": (LABELS, LABELS)})
+        logits_of(outputs, after_loss=True)

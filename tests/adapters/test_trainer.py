@@ -100,6 +100,54 @@ def test_before_a_trainer_of_ones_own(tmp_path: Path) -> None:
     torch.testing.assert_close(moved(before, student), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_loss_function_of_ones_own_beside_a_model_that_gives_logits_alone(tmp_path: Path) -> None:
+    class Bare(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.network(input_ids=input_ids, attention_mask=attention_mask).logits  # type: ignore[no-any-return]
+
+    def loss_of(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
+
+    student, teacher, data = model("classifier"), model("classifier", seed=5), rows("classifier", 4)
+    expected = gradient_by_hand(student, teacher.eval(), stacked(data), causal=False)
+    before = copy.deepcopy(student)
+    size: dict[str, Any] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    own: dict[str, Any] = {"teachers": teacher, "distill": OPEN, "label_names": ["labels"]}
+    run(Bare(student), data, tmp_path, compute_loss_func=loss_of, **size, **own)
+    torch.testing.assert_close(moved(before, student), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_models_that_return_tuples(smoothing: float, tmp_path: Path) -> None:
+    """Without the loss at their beginning, where the Trainer keeps the labels from the model."""
+    named, plain, teacher = model("classifier"), model("classifier"), model("classifier", seed=5)
+    plain.config.return_dict = False
+    for student in (named, plain):
+        given: dict[str, Any] = {"teachers": teacher, "distill": OPEN, "label_smoothing_factor": smoothing}
+        run(student, rows("classifier", 4), tmp_path, **given)
+    torch.testing.assert_close(plain.state_dict(), named.state_dict(), rtol=0, atol=0)
+
+
+def test_the_window_fits_the_steps_of_a_batch_size_found_by_trying(tmp_path: Path) -> None:
+    """Which is known only after a first step that failed."""
+    student = model("classifier")
+
+    def limit(_: nn.Module, __: Any, inputs: dict[str, Tensor]) -> None:
+        if student.training and len(inputs["input_ids"]) > 4:
+            raise RuntimeError("CUDA out of memory.")
+
+    student.register_forward_pre_hook(limit, with_kwargs=True)
+    size: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 8}
+    size |= {"auto_find_batch_size": True, "teachers": model("classifier", seed=5), "distill": {"stop": 0.5}}
+    trainer = run(student, rows("classifier", 16), tmp_path, **size)
+    assert trainer.distiller.total_steps == trainer.state.max_steps > 2
+    assert trainer.distiller.last.step == trainer.state.max_steps // 2 - 1
+
+
 @pytest.mark.parametrize("kind", ["classifier", "bert", "modernbert", "gpt2"])
 @pytest.mark.parametrize("closed", [False, True], ids=["no teachers", "closed window"])
 def test_step_for_step_the_stock_trainer_where_nothing_is_distilled(kind: str, closed: bool, tmp_path: Path) -> None:

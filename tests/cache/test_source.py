@@ -183,6 +183,10 @@ class TestMissing:
         ):
             CachedTeacher(folders["full"], "new")
 
+    def test_a_name_that_leads_to_the_file_of_another(self, folders: Any) -> None:
+        with pytest.raises(TeacherError, match=r"old.targets: holds targets of teacher 'old', and not of '/old'"):
+            CachedTeacher(folders["full"], "/old")
+
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(TeacherError, match=r"no such cache; make it with headstart cache .*: none\)"):
             CachedTeacher(tmp_path / "none", "old")

@@ -20,6 +20,7 @@ from torch import Tensor
 from headstart.cache import Keep, write_cache
 from headstart.cache.container import Layout, pack_block, read_preamble
 from headstart.cache.reader import CacheFile
+from headstart.cache.writer import CacheWriter
 from headstart.distill.targets import Keys
 from headstart.errors import HeadstartError
 from tests.cache.toy import DATA, KEEP, SIZE, USE, Toy, toy_batches, toy_teacher, write_toy
@@ -188,8 +189,19 @@ def test_another_process_that_writes_too_is_noticed(tmp_path: Path) -> None:
                 with open(tmp_path / "old.targets.part", "ab") as file:
                     file.write(b"x")
 
-    with pytest.raises(HeadstartError, match="another process wrote to it too; delete it and start only one"):
+    with pytest.raises(HeadstartError, match="another process writes to it too; wait for that one, or stop it"):
         write_cache(tmp_path, [toy_teacher()], toy_batches(), data=DATA, use=USE, progress=Intruder())
+
+
+def test_what_another_writer_has_finished_stays_as_it_is(whole: bytes, tmp_path: Path) -> None:
+    """Two were started, and one of them is done before the other has its first block."""
+    header = read_preamble(np.frombuffer(whole, np.uint8))
+    assert header is not None
+    with CacheWriter(tmp_path / "old.targets", header, toy_batches().plan) as late:
+        path = write_toy(tmp_path)
+        with pytest.raises(HeadstartError, match="another process writes to it too"):
+            late.append(Keys(torch.arange(SIZE), 0), np.zeros((SIZE, header.rows.row_bytes), np.uint8))
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("keep", KEEP, ids=lambda keep: keep.kind)

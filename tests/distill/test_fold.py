@@ -86,6 +86,14 @@ def test_the_outputs_are_the_same_and_the_module_is_left_alone(
     assert torch.equal(module(inputs), expected)
 
 
+def test_the_copy_shares_nothing_with_the_module() -> None:
+    """What becomes of the copy, frozen and in another dtype, must not become of a module that is still trained."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2)).train()
+    fold_batch_norms(module).requires_grad_(False).bfloat16()
+    assert module.training
+    assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in module.parameters())
+
+
 class Shared(Block):
     """A convolution that is called twice, and a batch norm that is."""
 

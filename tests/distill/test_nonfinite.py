@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from headstart.distill import LOSSES, Distiller, Teacher, TeacherPool
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
+from headstart.distill.sparse import top_k_target
+from headstart.distill.targets import Keys, Target, TargetSource, Use
 from headstart.errors import TeacherError
 
 Make = Callable[..., Tensor]
@@ -32,6 +34,36 @@ def test_finite_rows(dtype: torch.dtype) -> None:
     logits = torch.tensor(rows, dtype=torch.float64).to(dtype)
     assert finite_rows(logits).tolist() == np.isfinite(logits.double().numpy()).all(-1).tolist()
     assert finite_rows(logits[:0]).tolist() == []
+
+
+class Sparse(TargetSource):
+    """Cached targets, which nobody has to look at: they are finite."""
+
+    name, sparse = "cached", True
+
+    def targets(self, inputs: Tensor, keys: Keys | None) -> Target:
+        return top_k_target(torch.zeros(len(inputs), 3), 2, 4.0)
+
+    def to(self, device: torch.device) -> None:
+        pass
+
+    def check(self, use: Use) -> None:
+        pass
+
+
+def test_processes_that_draw_differently_agree_at_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one would wait for the others for ever."""
+    steps: dict[int, list[int]] = {0: [], 1: []}
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    for rank, agreed in steps.items():
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        pool = TeacherPool([nn.Linear(2, 3), Sparse()], per_rank=True)
+        distiller, student = Distiller(pool, total_steps=20), nn.Linear(2, 3)
+        monkeypatch.setattr(distributed, "all_reduce", lambda *_, **__: agreed.append(distiller.current_step))  # noqa: B023
+        for _ in range(10):
+            distiller.loss(student(INPUTS), LABELS, INPUTS)
+            distiller.step()
+    assert steps[0] == steps[1] == list(range(10))
 
 
 class TestFlags:

@@ -35,6 +35,10 @@ def test_all_is_no_part() -> None:
     assert first_part(1.0, "nothing that has a length") is None
 
 
+def test_of_no_samples_all_are_taken() -> None:
+    assert first_part(0.5, torch.zeros(0, 2)) is None
+
+
 def test_keys_tell_the_number_of_samples() -> None:
     """The first tensor of the inputs need not list samples."""
     keys = Keys(torch.arange(6), 0)

@@ -70,6 +70,7 @@ def test_equal_names_are_numbered() -> None:
     [
         ([], {}, "the pool of teachers is empty; give at least one, or leave the Distiller out"),
         ([nn.Identity()] * 2, {}, "the pool holds one module twice; use weights to draw a teacher more often"),
+        (_modules(2), {"seed": 2**63}, r"seed=9223372036854775808 must be a signed 64-bit number"),
         (_modules(2), {"draw": 0}, r"draw=0 must be a number from 1 to 2 \(the pool's size\) or 'all'"),
         (_modules(2), {"draw": 3}, r"draw=3 must be a number from 1 to 2"),
         (_modules(2), {"draw": 1.5}, r"draw=1.5 must be a number"),

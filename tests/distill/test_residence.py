@@ -157,6 +157,29 @@ def test_on_cuda_two_teachers_of_memory_and_the_same_targets() -> None:
     assert all(parameter.is_cpu for teacher in pool.live for parameter in teacher.module.parameters())
 
 
+def test_a_copy_waits_for_what_the_memory_was_used_for_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CUDA, by what is asked of its streams.
+
+    New memory may be another kernel's until its stream has come so far, and a copy on another does not wait by itself.
+    """
+    asked: list[tuple[str, object]] = []
+
+    class Recorded:
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def wait_stream(self, stream: object) -> None:
+            asked.append(("wait", stream))
+
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, device, **how: empty(*shape, **how))
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: asked.append(("hold", None)))
+    monkeypatch.setattr(torch.cuda, "Stream", Recorded)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the present one of {device}")
+    residence._Place(8, torch.device("cuda", 1))
+    assert asked == [("wait", "the present one of cuda:1"), ("hold", None)]
+
+
 def test_ranks_draw_differently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     for rank in (0, 2):
@@ -203,6 +226,13 @@ def test_files_lie_in_the_folder_named_and_leave_nothing_there(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
     with pytest.raises(TeacherError, match=r"teacher 'Linear': .*nowhere cannot hold its .* bytes \(No such file"):
         TeacherPool([nn.Linear(2, 3)], residence="stream", spool=tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there, memory can be pinned")
+def test_a_host_whose_memory_cannot_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(TeacherError, match=r"the host's memory cannot hold its 524 bytes, pinned \(.*; give spool= a"):
+        TeacherPool([nn.Linear(2, 3)], residence="stream")
 
 
 def test_a_generator_is_taken_in_one_by_one() -> None:

@@ -158,6 +158,38 @@ def test_moves_to_a_device(module: nn.Module) -> None:
     assert all(parameter.device.type == "meta" for parameter in module.parameters())
 
 
+def test_buffers_alone_move_as_well() -> None:
+    """Quantised layers have no parameters."""
+    module = nn.Module()
+    module.register_buffer("packed", torch.zeros(3))
+    Teacher(module).to(torch.device("meta"))
+    assert module.get_buffer("packed").device.type == "meta"
+
+
+class Quantised(nn.Linear):
+    """As quantised models of transformers, which refuse to be cast, even to None."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        if "dtype" in kwargs:
+            raise ValueError("You cannot cast a bitsandbytes model in a new `dtype`")
+        return super().to(*args, **kwargs)
+
+
+def test_a_quantised_module_is_not_cast() -> None:
+    assert Teacher(Quantised(2, 3)).module.weight.device.type == "cpu"
+    assert Teacher(Quantised(2, 3), device="meta").module.weight.device.type == "meta"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,), lambda x: {"input": x}], ids=["tensor", "tuple", "dict"])
+def test_a_module_of_torchscript_may_teach(wrap: Callable[[Tensor], Any]) -> None:
+    module, inputs = nn.Linear(4, 3), torch.randn(2, 4)
+    expected = module(inputs)
+    scripted = torch.jit.script(module)
+    assert torch.equal(Teacher(scripted).logits(wrap(inputs)), expected)
+    assert not any(parameter.requires_grad for parameter in scripted.parameters())
+
+
 # What belongs to the teacher's side of input and output.
 
 
@@ -292,6 +324,12 @@ class Optional(nn.Module):
 def test_an_input_that_the_batch_lacks_is_named(module: nn.Module, inputs: Any, message: str) -> None:
     with pytest.raises(TeacherError, match=f"teacher 'old' {message}"):
         Teacher(module, name="old").logits(inputs)
+
+
+def test_of_named_inputs_it_gets_those_that_it_takes() -> None:
+    """A student of another architecture may be given more, such as the types of tokens."""
+    batch = {"left": torch.ones(2, 3), "right": torch.zeros(2, 3), "token_type_ids": torch.zeros(2, 3)}
+    assert torch.equal(Teacher(Two()).logits(batch), torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("key", ["input_ids", "inputs_embeds"])

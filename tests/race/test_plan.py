@@ -20,6 +20,7 @@ from headstart.records import Arm, RunRecord
     ("wrong", "message"),
     [
         ({"arms": []}, "no arms; give at least two"),
+        ({"arms": "a,b"}, "arms='a,b' is one name; give a list"),
         ({"arms": ["a"]}, "only one arm, 'a'; give one more"),
         ({"arms": ["a", "b", "a"]}, "arm 'a' is there twice"),
         ({"arms": ["a", "b", "A"]}, "arm 'A' is there twice"),

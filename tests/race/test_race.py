@@ -14,7 +14,7 @@ import pytest
 
 import headstart
 from headstart.errors import HeadstartError, RaceError
-from headstart.race import Silent, race, run_folder
+from headstart.race import Definition, Run, Silent, race, run_folder, run_once
 from headstart.records import (
     Arm,
     Calibration,
@@ -167,7 +167,7 @@ def test_failed_runs_are_reported_and_tried_again(tmp_path: Path) -> None:
         ({"quality": float("nan"), "seconds": 1}, "quality: Input should be a finite number, not nan"),
         ({"quality": 1, "seconds": -1}, "seconds: Input should be greater than or equal to 0, not -1"),
         ({"quality": 1, "seconds": 0}, "seconds is 0.0; give the time spent training"),
-        ({"quality": 1, "seconds": 1, "memory": 3}, "memory: Extra inputs are not permitted, not 3"),
+        ({"quality": 1, "seconds": 1, "memory": 3}, "memory: a record has no such field; there is quality, seconds"),
         (
             {"quality": 1, "seconds": 1, "metric": "loss"},
             "the run measured 'loss' .*, earlier runs of the race 'quality'",
@@ -237,6 +237,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert training.calls == []
 
 
+MADE_OF = Definition(budget_unit="budget")
 CALIBRATION = Calibration(kinds={"plain": StepTime(seconds=0.5)})
 
 
@@ -255,6 +256,18 @@ def test_calibration_comes_after_the_runs_and_is_kept(tmp_path: Path) -> None:
     assert calls == [8], "a complete race keeps its calibration"
     go(training, tmp_path, calibrate=calibrate, seeds=[0, 1, 2])
     assert calls == [8, 12]
+
+
+def test_runs_that_other_jobs_did_since_are_calibrated_too(tmp_path: Path) -> None:
+    """All runs are there when the race starts, but its calibration is from before the new arm."""
+    go(Training(), tmp_path, calibrate=lambda: CALIBRATION)
+    for budget in (1, 2):
+        for seed in (0, 1):
+            answer = {"quality": 0.5, "seconds": 1, "steps": {"new": 4}}
+            run_once(Training({("new", budget, seed): answer}), tmp_path, Run("new", budget, seed), MADE_OF)
+    both = Calibration(kinds={**CALIBRATION.kinds, "new": StepTime(seconds=0.25)})
+    record = go(Training(), tmp_path, arms=["plain", "fast", "new"], calibrate=lambda: both)
+    assert (record.calibration, record.headline_clock) == (both, "calibrated")
 
 
 @pytest.mark.parametrize("error", [HeadstartError("too noisy"), ValueError("too noisy")])

@@ -38,7 +38,7 @@ def test_it_is_read_from_the_folder_or_the_file(race: RaceRecord, tmp_path: Path
     write_record(race, tmp_path / "race.json")
     assert race_table(tmp_path) == race_table(tmp_path / "race.json") == race_table(race)
     assert read_race(tmp_path) == race
-    with pytest.raises(HeadstartError, match=r"race\.json: cannot be read"):
+    with pytest.raises(HeadstartError, match=r"nowhere: holds no race\.json; give a folder"):
         read_race(tmp_path / "nowhere")
 
 

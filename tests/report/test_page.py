@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.errors import HeadstartError
 from headstart.records import Arm, Failure, RaceRecord
 from headstart.report import verdict_sentence, write_report
 from headstart.report._format import NOTHING
@@ -166,6 +167,13 @@ def test_everything_from_the_race_is_escaped(race: RaceRecord) -> None:
     assert any(HOSTILE in cell for row in parsed.rows for cell in row)
 
 
+def test_a_page_that_cannot_be_written_leaves_no_half_of_a_picture(race: RaceRecord, tmp_path: Path) -> None:
+    (tmp_path / "curves.svg").mkdir()
+    with pytest.raises(HeadstartError, match=r"report.html: the report cannot be written .*; what was raced is kept"):
+        write_report(race, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "curves.svg"]
+
+
 def test_the_same_race_gives_the_same_page(race: RaceRecord, page: str, tmp_path: Path) -> None:
     again = write_report(race, tmp_path).read_text(encoding="utf-8")
     assert write_report(race, tmp_path).read_text(encoding="utf-8") == again
@@ -189,7 +197,7 @@ def test_the_page_of_a_race_without_runs_says_what_is_missing(race: RaceRecord) 
         ({"teacher_cost": None, "loaded_speedup": None, "break_even": None}, ["Not known", "not their own training"]),
         ({"break_even": None}, ["Their training does not pay for itself."]),
         ({"verdict": "slower"}, ["No, slower", 'class="slower"']),
-        ({"verdict": "not resolved"}, ["Not resolved", 'class="open"']),
+        ({"verdict": "not resolved"}, ["Not resolved", 'class="open"', "may be chance"]),
         ({"status": "not reached", "speedup": None, "arm_cost": None}, ["Not reached", "+0.21 to +0.63"]),
         ({"status": "at least"}, ["At least 1.70x"]),
         ({"gain": None, "speedup": {"value": 1.7}}, ["One run a budget gives no interval; race two seeds or more."]),

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from headstart.race import speedup_against_quality, tradeoff_curves
 from headstart.records import Arm, Estimate, RaceRecord
 from headstart.report._canvas import Picture, draw, look, plain, round_ticks
-from headstart.report._cells import shared_budget
+from headstart.report._cells import TimeSplit, shared_budget
 from headstart.report._curves import speedup_picture, tradeoff_picture
 from headstart.report._page import draw_pictures
-from headstart.report._time import time_picture
+from headstart.report._time import _paint_bar, time_picture
 
 NO_METRICS = "Losses over training are not drawn: the runs have left no metrics.jsonl in the race folder."
 
@@ -102,6 +103,12 @@ def test_bars_are_the_calibrated_parts_at_the_reference_budget(race: RaceRecord)
     assert data == pytest.approx(steps * 0.004)
     assert student + teacher + data == pytest.approx(steps / 2 * (0.052 + 0.074))
     assert picture.title == "Where the time goes at 16 epochs"
+
+
+def test_a_bar_too_narrow_for_its_figure_has_none() -> None:
+    axes = Figure().add_subplot()
+    _paint_bar(axes, 0, TimeSplit(student=0.253, teacher=0.0344, data=0.009), 1.0, 0.296)
+    assert [text.get_text() for text in axes.texts] == ["0.253", "0.296"]
 
 
 def test_bars_are_at_a_budget_that_all_arms_have(race: RaceRecord) -> None:

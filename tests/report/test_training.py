@@ -64,6 +64,15 @@ def test_long_curves_are_thinned_by_means_of_neighbours(race: RaceRecord, tmp_pa
     np.testing.assert_allclose(points[0], [5.5, 5.5])
 
 
+def test_steps_are_counted_in_whole_ones(race: RaceRecord, tmp_path: Path) -> None:
+    race = logged(race, tmp_path)
+    for path in tmp_path.glob("**/metrics.jsonl"):
+        path.write_text("\n".join(json.dumps({"step": step, "loss": 1.0}) for step in range(1, 6)))
+    (picture,) = training_pictures(race, tmp_path)[0]
+    (axes,) = picture.figure.axes
+    assert [tick for tick in axes.get_xticks() if tick % 1] == []
+
+
 def test_what_was_not_logged_is_told(race: RaceRecord, tmp_path: Path) -> None:
     assert training_pictures(race, tmp_path)[0] == []
     pictures, missing = training_pictures(logged(race, tmp_path), tmp_path)

@@ -34,6 +34,11 @@ SENTENCES = {
         "Not resolved: early measured 1.10x (95 % interval 1.30 or less) to the baseline's best, 92.0 % accuracy, in "
         "calibrated seconds.",
     ),
+    "an interval without ends": (
+        {"verdict": "not resolved", "speedup": Estimate(value=1.1, low=0.0)},
+        "Not resolved: early measured 1.10x (95 % interval open at both ends) to the baseline's best, 92.0 % accuracy, "
+        "in calibrated seconds.",
+    ),
     "seeds are missing": (
         {"verdict": "not resolved", "speedup": Estimate(value=1.1, low=0.9, high=1.3), "more_seeds": 4},
         "Not resolved: early measured 1.10x (95 % interval 0.90 to 1.30) to the baseline's best, 92.0 % accuracy, in "
@@ -76,6 +81,10 @@ def test_speedup_to_a_given_quality(race: RaceRecord) -> None:
     assert told is not None
     assert float(told[2]) < float(told[1]) < float(told[3])
     assert quality_sentence(race, 0.99).endswith("not known, as the two do not both cross it within the budgets raced.")
+
+
+def test_a_quality_in_per_cent_is_asked_for_as_a_fraction(race: RaceRecord) -> None:
+    assert quality_sentence(race, 92).endswith("no accuracy is above 1; for 92 % give 0.92.")
 
 
 def test_failed_and_missing_runs_are_told(race: RaceRecord) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ import torch
 from torch import nn
 
 from headstart.errors import TeacherError
-from headstart.teachers import TeacherOptions, find_teacher, load_teacher
+from headstart.teachers import TeacherOptions, find_teacher, libraries, load_teacher
+from headstart.teachers.libraries import load_timm
 from headstart.teachers.modules import load_module
 
 IDS = {"input_ids": torch.arange(12).view(2, 6)}
@@ -175,6 +178,28 @@ def test_a_folder_of_timm(prefix: str, tmp_path: Path) -> None:
     assert loaded.normalisation is not None and list(loaded.normalisation[0]) == [0.5] * 3
     teacher = load_teacher(f"{prefix}{tmp_path}", mean=[0.0] * 3, std=[1.0] * 3)
     torch.testing.assert_close(teacher.logits(IMAGES), model((IMAGES - 0.5) / 0.5), rtol=1e-4, atol=1e-5)
+
+
+class Trap:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+def test_no_version_of_timm_runs_code_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that read a folder's pytorch_model.bin with `weights_only=False` neither."""
+    file, trace = tmp_path / "pytorch_model.bin", tmp_path / "trace"
+    torch.save({"weight": Trap(trace)}, file)
+    old = SimpleNamespace(create_model=lambda name, pretrained: torch.load(file, weights_only=False))
+    monkeypatch.setattr(libraries, "import_module", lambda name: old)
+    with pytest.raises(TeacherError, match=r"timm cannot load it .*UnpicklingError"):
+        load_timm(f"local-dir:{tmp_path}")
+    assert not trace.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def test_what_timm_does_not_have_is_told(tmp_path: Path) -> None:

@@ -288,6 +288,31 @@ def test_tied_weights_need_to_be_there_once(tmp_path: Path) -> None:
     assert torch.equal(load_teacher(tmp_path / "w.safetensors", build=Tied).logits(ids), model(ids))
 
 
+class Wrapping(nn.Module):
+    """Calls a part of it what DDP calls what it wraps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module, self.head = nn.Linear(2, 4), nn.Linear(4, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.module(inputs))
+        return logits
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_a_module_may_call_its_parts_as_wrappers_do(prefix: str, tmp_path: Path) -> None:
+    model, inputs = Wrapping(), torch.randn(5, 2)
+    torch.save({prefix + name: value for name, value in model.state_dict().items()}, tmp_path / "old.pt")
+    assert torch.equal(load_teacher(tmp_path / "old.pt", build=Wrapping).logits(inputs), model(inputs))
+
+
+def test_a_builder_is_a_function(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "old.pt")
+    with pytest.raises(TeacherError, match=r"old.pt: build is a module; .* build=lambda: MyModel\(\)"):
+        load_teacher(tmp_path / "old.pt", build=nn.Linear(2, 3))
+
+
 def test_a_builder_is_for_files() -> None:
     pytest.importorskip("transformers")
     with pytest.raises(TeacherError, match="hf:org/name: builds its own module; leave out build"):

@@ -43,7 +43,8 @@ def test_every_parameter_of_the_function_is_there_with_its_default_and_meaning(n
         if isinstance(info, ArgumentInfo):
             assert any(re.match(rf"\| `{parameter.name.upper()}[.]*` \| ", line) and meaning in line for line in lines)
             continue
-        option = info.default if isinstance(info.default, str) else f"--{parameter.name}"  # typer.Option("--json")
+        spelled = f"--{parameter.name.replace('_', '-')}"
+        option = info.default if isinstance(info.default, str) else spelled  # typer.Option("--json")
         (line,) = (line for line in lines if line.startswith(f"| `{option}` |"))
         assert line.endswith(f" | {meaning} |")
         if parameter.default not in (None, "", False):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from headstart.records import RunRecord, read_record
+from headstart.train.averaging import average_of
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
@@ -41,6 +43,21 @@ def test_it_is_the_exponential_moving_average_of_weights_and_statistics(tiny_dat
     for name, value in expected.items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(found[name].double(), value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.99, 0.999, 0.9999])
+def test_whole_numbers_are_the_models(decay: float) -> None:
+    """BERT and its kin look up the positions that they add in a buffer of whole numbers."""
+    model = nn.BatchNorm1d(2)
+    model.register_buffer("positions", torch.arange(512))
+    average = average_of(model, decay)
+    assert average is not None
+    for _ in range(20):
+        model(torch.randn(4, 2))
+        average.update_parameters(model)
+    found = dict(average.module.named_buffers())
+    assert torch.equal(found["positions"], torch.arange(512))
+    assert found["num_batches_tracked"] == 20
 
 
 def test_the_student_trains_as_without_it(tiny_data: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,22 @@ def test_without_ray_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HeadstartError, match=r"needs Ray, which is not installed; pip install 'headstart\[ray\]'"):
         Cluster()
+
+
+def test_who_asks_for_no_gpus_sees_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray by itself leaves all of them in sight then (2.60)."""
+    stand_in = SimpleNamespace(
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda task: lambda: task.environment),
+        get=lambda answer: answer(),
+        exceptions=None,
+    )
+    monkeypatch.setattr("headstart.train.cluster._import_ray", lambda: stand_in)
+    assert Cluster().call(_environment)["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in Cluster(gpus=1).call(_environment)
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)
 
 
 def _refuse(message: str) -> None:
@@ -64,6 +81,7 @@ def test_calls_and_their_errors(cluster: Cluster, tmp_path: Path, monkeypatch: p
     with pytest.raises(HeadstartError, match=r"the worker that trained it was lost 2 times, .* --cpus or --gpus"):
         cluster.call(os._exit, 1)
     assert cluster.call(math.sqrt, 4) == 2
+    assert cluster.call(os.getenv, "CUDA_VISIBLE_DEVICES") == "", "without --gpus it sees none"
 
 
 @pytest.mark.slow

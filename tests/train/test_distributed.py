@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
 from headstart.distill.draw import draw
-from headstart.errors import RecipeError
+from headstart.errors import HeadstartError, RecipeError
 from headstart.records import RunRecord, read_record
 from headstart.train import ranks
 from headstart.train.parallel import gathered
@@ -225,7 +225,39 @@ def test_a_batch_that_processes_cannot_share_is_refused(tiny_data: Path) -> None
     run_together(expect_refusal, tiny_recipe(tiny_data, train__batch_size=25))
 
 
+def train_on_a_disk_of_its_own(recipe: Recipe, folder: Path) -> None:
+    with (
+        mock.patch("headstart.train.runfolder._SEEN_WITHIN", 0.5),
+        pytest.raises(HeadstartError, match=r"not all processes see what the first one writes there; give an --out on"),
+    ):
+        train(recipe, folder / os.environ["RANK"])
+
+
+def test_a_run_folder_that_not_all_see_is_refused(tiny_data: Path, tmp_path: Path) -> None:
+    run_together(train_on_a_disk_of_its_own, tiny_recipe(tiny_data), tmp_path)
+
+
 def test_an_engine_in_accelerates_configuration_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(RecipeError, match=r"asks for FSDP; a recipe shards its student with train.sharding=fsdp"):
         ranks.connect()
+
+
+def step_once(recipe: Recipe, to: Path) -> None:
+    session = Session(recipe)
+    session.train_step(0)
+    torch.save(session.student.state_dict(), to)
+
+
+@pytest.mark.parametrize("setting", ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4", "ACCELERATE_DYNAMO_BACKEND=EAGER"])
+def test_other_settings_in_accelerates_configuration_change_nothing(
+    setting: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would divide the gradients, or give the weights other names. Accelerate reads them once a process."""
+    recipe = tiny_recipe(tiny_data)
+    run_together(step_once, recipe, tmp_path / "without", count=1)
+    monkeypatch.setenv(*setting.split("="))
+    run_together(step_once, recipe, tmp_path / "with", count=1)
+    without, found = (torch.load(tmp_path / name) for name in ("without", "with"))
+    assert list(found) == list(without)
+    assert all(torch.equal(found[name], value) for name, value in without.items())

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,7 +15,7 @@ from unittest import mock
 import pytest
 
 from headstart.errors import Preempted
-from headstart.train.checkpoint import checkpoints
+from headstart.train.checkpoint import checkpoints, save_checkpoint
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
@@ -132,6 +133,26 @@ def test_one_process_that_is_asked_to_leave_makes_all_leave(
     assert checkpoints(tmp_path)[0].stem == "checkpoint-7"
     run_together(train, whole[sharding], tmp_path)
     assert weight_bits(tmp_path) == weight_bits(whole["folder"] / sharding)
+
+
+def leave_slowly(recipe: Recipe, folder: Path) -> None:
+    """As `be_preempted`, with a disk that takes its time; whoever has left finds the checkpoint."""
+
+    def slowly(*what: Any) -> None:
+        time.sleep(1)
+        save_checkpoint(*what)
+
+    mock.patch("headstart.train.resume.save_checkpoint", slowly).start()
+    try:
+        be_preempted(recipe, folder, 6)
+    except SystemExit:
+        assert (folder / "checkpoint-7.pt").exists()
+        raise
+
+
+def test_no_process_leaves_before_the_checkpoint_is_written(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Or torchrun would end the one that writes."""
+    assert end_codes(start_together(leave_slowly, whole["none"], tmp_path)) == [PREEMPTED] * 2
 
 
 def test_a_run_that_is_asked_to_leave_comes_back(tiny_data: Path, tmp_path: Path) -> None:

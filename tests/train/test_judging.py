@@ -127,7 +127,7 @@ class TestBeforeTheFirstStep:
             ("glue: {tasks: [cola, sst3]}", "r.yaml:4: glue.tasks: unknown GLUE task 'sst3'; did you mean 'sst2'"),
             ("glue: {task: [cola]}", r"r.yaml:4: glue.task: unknown key; did you mean 'tasks'\?"),
             ("glue: {seeds: 0}", "r.yaml:4: glue.seeds: Input should be greater than or equal to 1"),
-            ("glue: yes", "r.yaml:4: glue: Input should be a valid dictionary"),
+            ("glue: yes", "r.yaml:4: glue: Input should be a mapping of keys such as "),
         ],
     )
     def test_a_section_that_cannot_be_is_refused(self, section: str, message: str, tmp_path: Path) -> None:

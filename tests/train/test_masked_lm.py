@@ -12,10 +12,12 @@ import torch
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
 from headstart.distill import LOSSES
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, TeacherError
 from headstart.train.load import parse_recipe
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
+from headstart.train.session import Session
+from tests.tasks.text.words import word_tokenizer
 from tests.tiny import weight_bits
 from tests.train.dying import train_until_killed
 
@@ -96,6 +98,43 @@ def test_micro_batches_give_the_gradient_of_the_whole(text: Path, teacher: str, 
     assert parts.quality == pytest.approx(whole.quality, rel=1e-4)
 
 
+def write_text_with_unknown_words(folder: Path) -> dict[str, Any]:
+    """Of every two documents one has no token to hide; the data section for them."""
+    word_tokenizer().save_pretrained(folder / "tokenizer")
+    generator = random.Random(5)
+    for split in ("train", "test"):
+        known = [" ".join(generator.choices("abcdefgh", k=generator.randint(5, 40))) for _ in range(60)]
+        unknown = [" ".join(generator.choices("àéîö", k=generator.randint(5, 40))) for _ in range(60)]
+        documents = [document for pair in zip(known, unknown, strict=True) for document in pair]
+        (folder / f"{split}.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    return {"name": str(folder), "tokenizer": str(folder / "tokenizer"), "length": 16, "mask": 0.5}
+
+
+@pytest.mark.parametrize("loss", [None, "kl", "mse"])
+def test_micro_batches_that_hide_different_numbers_of_tokens_train_like_the_whole(
+    loss: str | None, tmp_path: Path
+) -> None:
+    data = write_text_with_unknown_words(tmp_path / "text")
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = {**SETTINGS["model"], "config": {**SETTINGS["model"]["config"], **still}}
+    plain = {"optimizer": "sgd", "lr": 0.5, "momentum": 0.0}  # Adam would hide the size of a gradient
+    taught: dict[str, Any] = {}
+    if loss is not None:
+        train(recipe(tmp_path, data=data, model=model), tmp_path / "teacher")
+        taught = {"distill": {"teachers": [str(tmp_path / "teacher")], "loss": loss, "stop": 1.0}}
+    runs = {}
+    for parts in (1, 4):
+        settings = {**SETTINGS["train"], **plain, "accumulate": parts}
+        session = Session(recipe(tmp_path, data=data, model=model, train=settings, **taught))
+        counts = {int((session.batch(0, micro).labels != -100).sum()) for micro in range(parts)}
+        for step in range(4):
+            session.train_step(step)
+        runs[parts] = {name: value.clone() for name, value in session.student.state_dict().items()}
+    assert len(counts) > 1
+    for name, value in runs[1].items():
+        torch.testing.assert_close(runs[4][name], value, rtol=1e-4, atol=1e-6)
+
+
 def test_a_run_folder_is_a_checkpoint_of_transformers(teacher: str) -> None:
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -104,6 +143,15 @@ def test_a_run_folder_is_a_checkpoint_of_transformers(teacher: str) -> None:
     assert not info["missing_keys"] and not info["unexpected_keys"]
     logits = model(**tokenizer("a word [MASK]", return_tensors="pt")).logits
     assert logits.shape[-1] == model.config.vocab_size
+
+
+def test_weights_of_another_tokenizer_are_nothing_to_start_from(teacher: str, text: Path, tmp_path: Path) -> None:
+    """Of the same size, so that they would fit."""
+    settings = {**SETTINGS["train"], "init_from": teacher}
+    Session(recipe(text, train=settings))
+    other = write_text(tmp_path / "other", seed=1)
+    with pytest.raises(TeacherError, match=r"train\.init_from: teacher .* was trained with another tokenizer"):
+        Session(recipe(other, train=settings))
 
 
 def test_a_teacher_of_another_tokenizer_is_refused_before_the_first_step(teacher: str, tmp_path: Path) -> None:

@@ -157,8 +157,11 @@ def nan_in_eval(forward: Any) -> Any:
 
 def test_a_folder_of_another_run_is_left_alone(tiny_data: Path, tmp_path: Path) -> None:
     train(tiny_recipe(tiny_data), tmp_path)
-    with pytest.raises(HeadstartError, match=r"holds a run of another recipe .*; give another --out, or delete"):
+    with pytest.raises(HeadstartError, match=r"another recipe .*train.lr was 0.1, is now 0.2\); give another"):
         train(tiny_recipe(tiny_data, train__lr=0.2), tmp_path)
+    (tmp_path / "recipe.yaml").write_text("of: another version\n")
+    with pytest.raises(HeadstartError, match=r"recipe.yaml is none that this version can read\)"):
+        train(tiny_recipe(tiny_data), tmp_path)
 
 
 def test_an_operator_of_unknown_flops_is_told_before_the_first_step(

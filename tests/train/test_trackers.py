@@ -12,9 +12,10 @@ from accelerate import tracking
 
 from headstart.errors import RecipeError
 from headstart.records import Arm, ArmResult, Estimate, RaceRecord
+from headstart.train import ranks
 from headstart.train.load import dump_recipe
 from headstart.train.run import train
-from headstart.train.trackers import require_trackers, track_race
+from headstart.train.trackers import Trackers, require_trackers, track_race
 from tests.tiny import tiny_recipe
 
 
@@ -54,6 +55,16 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [tracking.LoggerType.WANDB])
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Spy)
     return Spy.seen
+
+
+def test_accelerates_configuration_does_not_come_in_with_them(
+    tiny_data: Path, tmp_path: Path, spy: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a process's Accelerators share it, and by this setting gradients would be divided."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    accelerator = ranks.connect()
+    with Trackers(tiny_recipe(tiny_data, train__trackers=["wandb"]), tmp_path):
+        assert accelerator.gradient_accumulation_steps == 1
 
 
 def test_a_run_logs_settings_metrics_and_result(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from torch import Tensor
 
 from headstart.adapters.waiting import Teachers, WaitingDistiller
@@ -50,14 +51,16 @@ class DistillCallback(Callback):
             self._waiting.check_student(pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make the Distiller, now that the number of steps is known."""
-        if self._waiting is None:
-            return
-        steps = trainer.estimated_stepping_batches
+        """Make the Distiller, now that the number of steps is known; a later `fit` goes on with it."""
+        steps = _total_steps(trainer)
         if not 0 < steps < float("inf"):
             raise HeadstartError(
                 "the training has no end, so the window is a part of nothing; give Trainer(max_steps=)"
             )
+        if self._waiting is None:
+            if self.distiller is not None:
+                self.distiller.total_steps = int(steps)
+            return
         for teacher in self._waiting.pool.live:
             if teacher.dtype is None and teacher.autocast is None:
                 trainer.precision_plugin.convert_module(teacher.module)
@@ -91,7 +94,21 @@ def distill(
         labels: `[...]` of int64.
     """
     distiller = next((callback.distiller for callback in _callbacks(module.trainer)), None)
-    return loss if distiller is None else distiller(loss, logits, inputs, labels=labels)
+    if distiller is None or not module.trainer.training:  # an evaluation may have gradients on
+        return loss
+    return distiller(loss, logits, inputs, labels=labels)
+
+
+def _total_steps(trainer: L.Trainer) -> float:
+    """The optimiser's steps, where the Trainer's own estimate takes the first epoch's accumulation for that of all."""
+    steps = trainer.estimated_stepping_batches
+    found: Any = trainer.callbacks  # type: ignore[attr-defined]
+    scheduler = next((callback for callback in found if isinstance(callback, GradientAccumulationScheduler)), None)
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if scheduler is None or epochs is None or epochs < 0 or not math.isfinite(batches):
+        return steps
+    total = sum(math.ceil(batches / scheduler.get_accumulate_grad_batches(epoch)) for epoch in range(max(epochs, 1)))
+    return total if trainer.max_steps < 0 else min(total, trainer.max_steps)
 
 
 def _callbacks(trainer: L.Trainer) -> list[DistillCallback]:

@@ -59,13 +59,15 @@ class DistillTrainer(Trainer):
         if distiller is None or not distiller.active:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = labels_of(inputs, causal=self._causal)  # now, as the Trainer may take them out of the inputs
+        labelled = "labels" in inputs
         given = {name: value for name, value in inputs.items() if name not in (*self.label_names, "shift_labels")}
         with self.accelerator.autocast():  # which the Trainer puts around the student's forward alone
             distiller.prefetch(given)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        taken_out = labelled and "labels" not in inputs  # the model was not given them, so it gave no loss
         with self.accelerator.autocast():
-            items = self._num_items(num_items_in_batch)
-            loss = distiller(loss, logits_of(outputs), given, labels=labels, num_items=items)
+            items, logits = self._num_items(num_items_in_batch), logits_of(outputs, after_loss=not taken_out)
+            loss = distiller(loss, logits, given, labels=labels, num_items=items)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -100,6 +102,7 @@ class DistillTrainer(Trainer):
             saved = states.get(_STATE, {}).get("attributes")
             self.distiller, self._waiting = self._waiting.start(total_steps=self.state.max_steps, state=saved), None
         if self.distiller is not None:
+            self.distiller.total_steps = self.state.max_steps  # not the same after auto_find_batch_size
             self.distiller.current_step = self.state.global_step
         return self.distiller
 

@@ -38,6 +38,8 @@ class CachedTeacher(TargetSource):
         self._file = CacheFile(_existing(Path(folder), name))
         self.sparse = not isinstance(self._file.header.rows, FullRows)
         self._device = torch.device("cpu")
+        if (held := self._file.header.teacher) != name:  # two names may lead to one file
+            raise TeacherError(f"{self._file.path}: holds targets of teacher {held!r}, and not of {name!r}")
         lines = differences(self._file.header.fingerprint, expected) if expected is not None else []
         if lines:
             raise TeacherError(

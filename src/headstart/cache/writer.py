@@ -100,8 +100,7 @@ class CacheWriter:
             return
         self._write(pack_footer(np.concatenate(self._heads)))
         os.fsync(self._file.fileno())
-        if os.fstat(self._file.fileno()).st_size != self._end:
-            raise HeadstartError(f"{self._part}: another process wrote to it too; delete it and start only one")
+        self._refuse_other_writer()
         self._file.close()
         self._file = None
         os.replace(self._part, self.path)
@@ -109,6 +108,7 @@ class CacheWriter:
     def _write(self, content: bytes) -> None:
         """Write all of it; what a full disk leaves of it is taken back."""
         assert self._file is not None
+        self._refuse_other_writer()
         rest = memoryview(content)
         try:
             while rest:
@@ -117,6 +117,14 @@ class CacheWriter:
             self._file.truncate(self._end)
             raise
         self._end += len(content)
+
+    def _refuse_other_writer(self) -> None:
+        """Stop before blocks of two writers mingle, or one of them adds to what the other has finished."""
+        assert self._file is not None
+        if os.fstat(self._file.fileno()).st_size != self._end:
+            raise HeadstartError(
+                f"{self._part}: another process writes to it too; wait for that one, or stop it and start this again"
+            )
 
     def _finished(self) -> bool:
         """Whether a finished file holds the plan; a shorter one becomes unfinished again."""

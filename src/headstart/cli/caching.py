@@ -63,11 +63,13 @@ class _Lines:
 def _cache(path: Path, overrides: list[str], out: Path, keep: str, count: int | None) -> list[Path]:
     from headstart.console import Display
     from headstart.train.caching import cache_recipe
+    from headstart.train.checks import check_cacheable
     from headstart.train.load import load_recipe
     from headstart.train.teaching import teacher_recipes, train_teachers
 
     kept = _keep(keep, count)
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
+    check_cacheable(recipe)
     with Display(stderr()) as display:
         paths = train_teachers(teacher_recipes(recipe, [recipe]), out / "teachers", watcher=display)
     return cache_recipe(recipe, out, keep=kept, teacher_paths=paths, progress=_Lines())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +13,13 @@ import typer
 
 from headstart.cli.common import Json, Overrides, fail, guarded, stdout
 from headstart.cli.raced import Raced, RacedCommand, RacedRecipe, cluster_of
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, RecipeError
 
 if TYPE_CHECKING:
     from headstart.records import RaceRecord
     from headstart.report import Price
+
+_ARMS, _SEEDS = "baseline,distill", "0,1,2"
 
 
 def race(
@@ -27,11 +31,9 @@ def race(
     cmd: Annotated[
         str, typer.Option(help="Race this command instead: a template with {arm}, {budget}, {seed}, {record}.")
     ] = "",
-    arms: Annotated[
-        str, typer.Option(help="With --cmd: arms, the baseline first, then the primary one.")
-    ] = "baseline,distill",
+    arms: Annotated[str, typer.Option(help="With --cmd: arms, the baseline first, then the primary one.")] = _ARMS,
     budgets: Annotated[str, typer.Option(help="With --cmd: budgets, in whatever the command takes.")] = "",
-    seeds: Annotated[str, typer.Option(help="With --cmd: seeds.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="With --cmd: seeds.")] = _SEEDS,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Runs at once; each gets its share of the cores. Default: 1; on Ray, all that fit."),
@@ -72,11 +74,14 @@ def race(
             fail(HeadstartError("give either a recipe or --cmd, not both"), 2)
         raced = RacedCommand(out, cmd, arms, budgets, seeds)
     elif recipe is not None:
+        _refuse_axes(arms=(arms, _ARMS), budgets=(budgets, ""), seeds=(seeds, _SEEDS))
         raced = RacedRecipe(out, recipe, overrides or [])
     else:
         fail(HeadstartError("give a recipe to race, or a command with --cmd; see headstart race --help"), 2)
+    guarded(lambda: _require_one_process(together=bool(only) and not cmd))
     if plan:
-        print("\n".join(guarded(raced.plan)))
+        for line in guarded(raced.plan):
+            print(line)
     elif only:
         guarded(lambda: raced.do(only))
     else:
@@ -92,7 +97,10 @@ def report(
     quality: Annotated[
         float | None, typer.Option(help="Tell the primary arm's speed-up to this quality, too, such as 0.92.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The page that compares several races.")] = Path("comparison.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page that compares several races. Default: comparison.html.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a race's records again and draw its report, or compare several races on one page.
@@ -104,16 +112,38 @@ def report(
     from headstart.race import judge, read_race
     from headstart.report import Price, quality_sentence
 
-    races = dict(zip(folders, guarded(lambda: [judge(read_race(folder)) for folder in folders]), strict=True))
+    if quality is not None and not math.isfinite(quality):
+        fail(HeadstartError(f"--quality={quality}: give a quality that a run can have, such as 0.92"), 2)
+    places = [folder.parent if folder.is_file() else folder for folder in folders]
+    races = dict(zip(places, guarded(lambda: [judge(read_race(folder)) for folder in folders]), strict=True))
     machine = None if price is None else guarded(lambda: Price(price, currency))
     if quality is not None and not as_json:
         for record in races.values():
             stdout().print(quality_sentence(record, quality), markup=False, highlight=False, soft_wrap=True)
     if len(races) == 1:
         ((folder, record),) = races.items()
+        if out is not None:
+            fail(HeadstartError(f"--out={out} is for a page that compares races; that of one is in {folder}"), 2)
         _print_race(record, folder, as_json, machine)
     else:
-        _print_races(races, out, as_json, machine)
+        _print_races(races, out or Path("comparison.html"), as_json, machine)
+
+
+def _refuse_axes(**options: tuple[str, str]) -> None:
+    """Refuse what a recipe says itself, rather than race something else than was asked for."""
+    for name, (given, default) in options.items():
+        if given != default:
+            what = "its arms are in race.arms" if name == "arms" else f"write race.{name}=[{given}]"
+            fail(RecipeError(f"--{name}={given} is for --cmd; with a recipe {what}"), RecipeError.exit_code)
+
+
+def _require_one_process(*, together: bool) -> None:
+    """Refuse what each of several processes would do as a whole; `together`: they share the work."""
+    if not together and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError(
+            f"headstart race was started as {os.environ['WORLD_SIZE']} processes, of which each would do all of it; "
+            "start it once, and the lines that --plan prints with torchrun (a --cmd has its own torchrun inside)"
+        )
 
 
 def _race(raced: Raced, workers: int | None, on: str, cpus: float, gpus: float, hours: float | None) -> RaceRecord:
@@ -124,25 +154,27 @@ def _race(raced: Raced, workers: int | None, on: str, cpus: float, gpus: float, 
 def _print_races(races: Mapping[Path, RaceRecord], out: Path, as_json: bool, price: Price | None) -> None:
     from headstart.report import races_table, write_comparison
 
-    page = guarded(lambda: write_comparison(races, out, price=price))
+    console = stdout()
     if as_json:
         print(json.dumps([record.model_dump(mode="json") for record in races.values()], indent=1))
     else:
-        console = stdout()
         console.print(races_table(races))
+    page = guarded(lambda: write_comparison(races, out, price=price))
+    if not as_json:
         console.print(f"Comparison: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_race(record: RaceRecord, out: Path, as_json: bool, price: Price | None = None) -> None:
     from headstart.report import results_table, verdict_sentence, write_report
 
-    page = guarded(lambda: write_report(record, out, price=price))
+    console = stdout()
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
-        console = stdout()
         console.print(results_table(record))
         console.print(verdict_sentence(record), markup=False, highlight=False, soft_wrap=True)
+    page = guarded(lambda: write_report(record, out, price=price))  # last: what it says is told even if it cannot be
+    if not as_json:
         console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
     if record.failures:
         runs = len(record.failures)

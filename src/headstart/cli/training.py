@@ -42,13 +42,16 @@ def train(
 
 def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
     from headstart.console import Display
+    from headstart.teachers.find import RECORD
     from headstart.train.load import load_recipe
     from headstart.train.ranks import disconnect
     from headstart.train.run import train as run
-    from headstart.train.teaching import teacher_recipes, train_teachers
+    from headstart.train.teaching import rehearse, teacher_recipes, train_teachers
 
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
     taught = teacher_recipes(recipe, [recipe])
+    if not all((out / "teachers" / name / RECORD).exists() for name in taught):
+        rehearse([recipe], taught)
     with Display(stderr(quiet=not _speaks())) as display:
         paths = train_teachers(taught, out / "teachers", watcher=display, preemptible=True)
         display.training(recipe.name)

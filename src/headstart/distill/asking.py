@@ -107,6 +107,8 @@ class Asking:
             target = as_rows(name, given, shown)
             if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
                 sparse = target
+                if self.pool.per_rank:  # others may have drawn one whose flag all processes have to agree on
+                    self._flags.mark(index, finite)
                 continue
             finite_here = finite_rows(target)
             self._flags.mark(index, finite_here)

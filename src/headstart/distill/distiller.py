@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from headstart.distill.asking import Asked, Asking
 from headstart.distill.combine import both_losses, distillation_loss
+from headstart.distill.eager import outside_graphs
 from headstart.distill.fused import cross_entropy, fusable
 from headstart.distill.last_call import LastCall
 from headstart.distill.losses import Average, LossFunction
@@ -97,7 +98,7 @@ class Distiller:
         self._objective = build_objective(loss, temperature, standardize, average)
         pool = as_pool(teachers)
         self._flags = NonFiniteFlags([source.name for source in pool.teachers])
-        self._asking: Asking | None = Asking(pool, fraction, self._flags, every)
+        self._asking: Asking | None = Asking(pool, fraction, self._flags, int(every))
         for source in pool.teachers:
             source.check(self.use)
         self._fusable = fusable(self._objective) and not any(source.sparse for source in pool.teachers)
@@ -133,6 +134,7 @@ class Distiller:
         """Whether the present step is distilled."""
         return self.window.scale(self._step, self.total_steps) > 0.0
 
+    @outside_graphs
     def prefetch(self, inputs: Any, *, keys: Keys | None = None) -> None:
         """Have the teachers work on a batch already, before the student does. Calling it is never necessary.
 
@@ -156,6 +158,7 @@ class Distiller:
         if self.active and torch.is_grad_enabled():
             self._teachers().start(self._step, inputs, keys)
 
+    @outside_graphs
     def __call__(
         self,
         loss: Tensor,
@@ -198,6 +201,7 @@ class Distiller:
         self._remember(asked, weight, loss.detach(), distill.detach())
         return (1.0 - weight) * loss + weight * distill
 
+    @outside_graphs
     def loss(
         self,
         logits: Tensor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Any, cast
 
@@ -33,9 +34,8 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
         >>> [type(part).__name__ for part in folded.children()]
         ['Conv2d', 'ReLU']
     """
-    module.eval()
     try:
-        traced = fx.symbolic_trace(module)
+        traced = fx.symbolic_trace(copy.deepcopy(module).eval())  # a trace shares the layers that it leaves as they are
     except Exception as error:  # what stops a trace is as varied as the code traced
         raise TeacherError(
             f"{type(module).__name__}: batch norms cannot be folded, as torch.fx cannot trace its forward ({error}); "

@@ -83,4 +83,6 @@ def first_part(fraction: float, inputs: Any, keys: Keys | None = None) -> Part |
     listed = keys.samples if keys is not None else first_tensor(inputs)
     if listed is None or not listed.dim():
         raise HeadstartError("fraction: the inputs do not tell how many samples there are; give keys=, or fraction=1")
+    if not len(listed):
+        return None  # of nothing, all
     return Part(math.ceil(fraction * len(listed) - 1e-9), len(listed))

@@ -43,8 +43,9 @@ class TeacherPool:
             hold either. Default: pinned memory; where there is no CUDA, files in the system's temporary folder.
 
     Raises:
-        TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, one module is
-            given twice, a teacher cannot be streamed or sharded, or sharded ones would be drawn differently.
+        TeacherError: The pool is empty, `draw` is not between 1 and its size, the weights do not fit, the seed has more
+            than 64 bits, one module is given twice, a teacher cannot be streamed or sharded, or sharded ones would be
+            drawn differently.
 
     Example:
         >>> pool = TeacherPool([nn.Linear(2, 3), nn.Linear(2, 3)], draw="all")
@@ -90,6 +91,8 @@ class TeacherPool:
             raise TeacherError(
                 f"weights with draw={count} of {size} would bias the mean; draw 1 or 'all', or drop the weights"
             )
+        if not -(2**63) <= seed < 2**63:
+            raise TeacherError(f"seed={seed} must be a signed 64-bit number, from -2**63 to 2**63 - 1")
         self.draw = count
         self.weights = list(weights) if weights is not None else [1.0] * size
         self.seed = seed

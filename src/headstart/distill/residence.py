@@ -44,7 +44,7 @@ class Stream:
 
         Raises:
             TeacherError: It has a device of its own, shares weights with another or keeps them in a special form, or
-                the spool folder cannot hold it.
+                the host's memory, or the spool folder, cannot hold it.
         """
         if teacher.device is not None:
             raise TeacherError(
@@ -118,7 +118,7 @@ class _Waiting:
         size = max(1, last.offset + last.length if last is not None else 0)
         self._file: mmap.mmap | None = None
         if spool is None and torch.cuda.is_available():
-            self.block = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            self.block = self._new_pinned(size)
         else:
             self._file = self._new_file(size, spool)
             self.block = torch.frombuffer(self._file, dtype=torch.uint8)
@@ -161,6 +161,15 @@ class _Waiting:
         if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._file.madvise(mmap.MADV_DONTNEED, start, length)
 
+    def _new_pinned(self, size: int) -> Tensor:
+        try:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        except RuntimeError as error:
+            raise TeacherError(
+                f"teacher {self.teacher.name!r}: the host's memory cannot hold its {size} bytes, pinned "
+                f"({str(error).partition(chr(10))[0]}); give spool= a folder, where teachers then wait in files"
+            ) from None
+
     def _new_file(self, size: int, spool: str | os.PathLike[str] | None) -> mmap.mmap:
         try:
             with tempfile.TemporaryFile(dir=spool) as file:
@@ -187,6 +196,8 @@ class _Place:
         self._users: set[torch.cuda.Stream] = set()
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if self._side is not None:
+            # What the memory was used for before may still go on, on the stream that it is taken from.
+            self._side.wait_stream(torch.cuda.current_stream(device))
             self.buffer.record_stream(self._side)  # it is not used for other things while a copy goes on
 
     def fill(self, waiting: _Waiting, copier: ThreadPoolExecutor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -70,7 +71,12 @@ class Teacher(TargetSource):
         if autocast is not None and dtype is not None:
             raise TeacherError(f"teacher {self.name!r}: give autocast or dtype, not both; dtype turns autocast off")
         self.module = fold_batch_norms(module) if fold else module.eval()
-        self.module.requires_grad_(False).to(device=device, dtype=dtype)
+        for parameter in self.module.parameters():  # one by one, as a TorchScript module asks for it
+            parameter.requires_grad_(False)
+        if device is not None:
+            self.module.to(device=device)
+        if dtype is not None:  # quantised models of transformers refuse to be told of any, even of None
+            self.module.to(dtype=dtype)
         config: Any = getattr(self.module, "config", None)
         if getattr(config, "use_cache", False):
             config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
@@ -97,7 +103,8 @@ class Teacher(TargetSource):
         """The teacher's logits for the student's classes, `[..., classes]`, without gradient, in the module's dtype.
 
         Args:
-            inputs: What the student was given: a tensor, a tuple of positional or a mapping of named arguments.
+            inputs: What the student was given: a tensor, a tuple of positional or a mapping of named arguments, of
+                which the forward gets those that it takes.
 
         Raises:
             TeacherError: The result of the forward holds no logits, or too few for `classes`; or a named argument that
@@ -111,7 +118,7 @@ class Teacher(TargetSource):
             prepared = self.prepared(inputs)
             with self._precision(prepared):
                 if isinstance(prepared, Mapping):
-                    self._check_named(prepared)
+                    prepared = self._named(prepared)
                 try:
                     outputs = call(self._call, prepared)
                 except Exception as error:
@@ -129,8 +136,8 @@ class Teacher(TargetSource):
 
     def to(self, device: torch.device) -> None:
         """Move the module, if it is elsewhere and has no device of its own."""
-        parameter = next(self.module.parameters(), None)
-        if self.device is None and parameter is not None and parameter.device != device:
+        first = next(chain(self.module.parameters(), self.module.buffers()), None)
+        if self.device is None and first is not None and first.device != device:
             self.module.to(device)
 
     def _check_classes(self) -> None:
@@ -163,7 +170,10 @@ class Teacher(TargetSource):
             return torch.autocast(kind, enabled=False)
         return nullcontext() if self.autocast is None else torch.autocast(kind, dtype=self.autocast)
 
-    def _check_named(self, inputs: Mapping[str, Any]) -> None:
+    def _named(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a batch's named inputs those that the forward takes; all of them where it does not tell."""
+        if isinstance(self.module, torch.jit.ScriptModule):
+            return inputs
         parameters = inspect.signature(self.module.forward).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
         # Models of transformers declare all inputs optional; this one they complain without.
@@ -176,6 +186,10 @@ class Teacher(TargetSource):
                 f"teacher {self.name!r} needs the input {' and '.join(map(repr, missing))}, which the batch lacks (it "
                 f"has {', '.join(inputs) or 'none'}); add it to the batch, or make it in Teacher(prepare=...)"
             )
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return inputs
+        taken = {p.name for p in parameters}
+        return {name: value for name, value in inputs.items() if name in taken}
 
     def _find_logits(self, outputs: Any) -> Tensor:
         logits = logits_in(outputs)

@@ -64,4 +64,7 @@ def _from_mapping(values: Mapping[str, object], source: str) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(RunRecord.model_fields)
+            raise RaceError(f"{source}: {where}: a record has no such field; there is {known}") from None
         raise RaceError(f"{source}: {where}: {first['msg']}, not {first['input']!r}") from None

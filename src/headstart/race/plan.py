@@ -103,6 +103,8 @@ def plan_race(
 
 
 def _arms(arms: Iterable[str | Arm]) -> tuple[Arm, ...]:
+    if isinstance(arms, str):
+        raise RaceError(f"race: arms={arms!r} is one name; give a list, such as ['baseline', 'distill']")
     checked = tuple(Arm(name=arm) if isinstance(arm, str) else arm for arm in arms)
     if not checked:
         raise RaceError("race: no arms; give at least two, a baseline and one to compare with it")

@@ -126,8 +126,10 @@ def _go(
     workers: int,
     hours: float | None,
 ) -> RaceRecord:
-    complete = len(book.finished) == len(book.plan.runs)
     old = book.previous
+    # Runs that came since, from the jobs of a batch system, may have steps of kinds that are not calibrated yet.
+    judged = {(run.arm, run.budget, run.seed) for run in old.runs} if old is not None else set()
+    complete = len(book.finished) == len(book.plan.runs) and judged.issuperset(book.plan.runs)
     kept = old.calibration if old is not None and (calibrate is None or complete) else None
     date = old.date if old is not None and complete else datetime.now(UTC).isoformat(timespec="seconds")
     record = record.model_copy(update={"calibration": kept, "date": date})

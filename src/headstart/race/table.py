@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from headstart.errors import HeadstartError
 from headstart.race.costs import run_cost
 from headstart.records import RaceRecord, RunRecord, read_record
 
@@ -21,8 +22,10 @@ def read_race(folder: str | os.PathLike[str]) -> RaceRecord:
     Raises:
         HeadstartError: There is no such file, or it holds no race.
     """
-    path = Path(folder)
-    return read_record(RaceRecord, path if path.is_file() else path / RACE)
+    path = Path(folder) if Path(folder).is_file() else Path(folder) / RACE
+    if not path.exists():
+        raise HeadstartError(f"{folder}: holds no {RACE}; give a folder that headstart race has written (its --out)")
+    return read_record(RaceRecord, path)
 
 
 def race_table(race: RaceRecord | str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -134,8 +134,8 @@ def _curve(name: str, cells: Cells, sign: int) -> TradeoffCurve:
         arm=name,
         budget=cells.budget,
         cost=cells.cost,
-        quality=sign * cells.quality,
+        quality=sign * cells.quality + 0.0,  # no -0
         deviation=cells.deviation,
         count=cells.count,
-        monotone=sign * monotone(cells.quality, cells.count),
+        monotone=sign * monotone(cells.quality, cells.count) + 0.0,
     )

@@ -113,7 +113,7 @@ def _result(
         clock=clock,
         status=_status(point),
         verdict=verdict,
-        target_quality=sign * float(point.target),
+        target_quality=sign * float(point.target) + 0.0,  # no -0
         reference_budget=float(baseline.budget[point.reference]),
         baseline_cost=baseline_cost,
         arm_cost=arm_cost,

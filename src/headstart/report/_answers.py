@@ -43,7 +43,8 @@ def _faster(record: RaceRecord, result: ArmResult) -> Answer:
     note = f"{result.arm} to {scale.metric} {goal}, the baseline's best"
     if result.reference_budget is not None:
         note += f" ({_format.budget(result.reference_budget, record.budget_unit)})"
-    return Answer("Is it faster?", word, note + ".")
+    chance = " What was measured may be chance." if result.verdict == "not resolved" else ""
+    return Answer("Is it faster?", word, f"{note}.{chance}")
 
 
 def _how_much(record: RaceRecord, result: ArmResult) -> Answer:
@@ -72,7 +73,9 @@ def _how_sure(record: RaceRecord, result: ArmResult) -> Answer:
         note = "One run a budget gives no interval; race two seeds or more"
     runs, seeds = _format.count(len(record.runs), "run"), _format.count(len(record.seeds), "seed")
     failed = f", {len(record.failures)} failed" if record.failures else ""
-    return Answer("How sure is that?", interval or NOTHING, f"{note}. {runs} with {seeds}{failed}.")
+    return Answer(
+        "How sure is that?", _format.capitalised(interval) or NOTHING, f"{note}. {runs} with {seeds}{failed}."
+    )
 
 
 def _cost(result: ArmResult) -> Answer:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.records import Clock, RaceRecord
+from headstart.records import Clock, RaceRecord, write_atomically
 from headstart.report import _format
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Picture:
 
     def save(self, folder: Path) -> None:
         """Write `NAME.png` and `NAME.svg`; the same picture gives the same SVG, byte for byte."""
-        (folder / f"{self.name}.png").write_bytes(self._render("png"))
-        (folder / f"{self.name}.svg").write_bytes(self._render("svg", Title=self.title))
+        write_atomically(folder / f"{self.name}.png", self._render("png"))
+        write_atomically(folder / f"{self.name}.svg", self._render("svg", Title=self.title))
 
     def inline(self) -> str:
         """The picture as an `<svg>` element for a page that defines the CSS variables of its colours."""

@@ -40,7 +40,7 @@ def write_comparison(races: Races, path: str | os.PathLike[str], *, price: Price
         The path of the page.
 
     Raises:
-        HeadstartError: There are fewer than two races.
+        HeadstartError: There are fewer than two races, or the page cannot be written.
     """
     if len(races) < 2:
         raise HeadstartError("a comparison takes two races or more; give their folders")
@@ -54,7 +54,8 @@ def write_comparison(races: Races, path: str | os.PathLike[str], *, price: Price
         pictures=[] if picture is None else [shown(picture)],
         missing=[] if picture is not None else ["Speed-ups are not drawn: no race has one."],
     )
-    write_atomically(path, page.encode())
+    with _html.writing(path):
+        write_atomically(path, page.encode())
     return path
 
 

@@ -87,10 +87,14 @@ def times(value: float) -> str:
 def speedup_interval(estimate: Estimate) -> str:
     """The 95 % interval of a speed-up as `1.50 to 1.90`; empty where there is none.
 
+    With noise so large that it says nothing, neither end is there: that is an interval, too.
+
     Example:
         >>> speedup_interval(Estimate(value=1.7, low=1.5, high=1.9)), speedup_interval(Estimate(value=1.7, low=1.5))
         ('1.50 to 1.90', '1.50 or more')
     """
+    if estimate.low == 0 and estimate.high is None:
+        return "open at both ends"
     return _interval(estimate.low or None, estimate.high, ratio)  # a speed-up of 0 stands for "never": no lower end
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from headstart.errors import HeadstartError
 
 
 def render(template: str, **values: Any) -> str:
@@ -21,6 +26,18 @@ def markup(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
+
+
+@contextmanager
+def writing(page: Path) -> Iterator[None]:
+    """Say what is to be done where the system refuses to write a page."""
+    try:
+        yield
+    except OSError as error:
+        raise HeadstartError(
+            f"{page}: the report cannot be written ({error.strerror or error}); what was raced is kept. Make room "
+            "there or make it writable, then draw it with headstart report"
+        ) from None
 
 
 def _read(name: str) -> str:

@@ -37,6 +37,7 @@ def write_report(record: RaceRecord, folder: str | os.PathLike[str], *, price: P
 
     Raises:
         RaceError: The runs do not all measure the same metric.
+        HeadstartError: The folder cannot be written.
 
     Example:
         >>> import tempfile
@@ -47,12 +48,13 @@ def write_report(record: RaceRecord, folder: str | os.PathLike[str], *, price: P
         'report.html'
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures, missing = draw_pictures(record, folder)
-    for picture in pictures:
-        picture.save(folder)
     page = folder / PAGE
-    write_atomically(page, render_page(record, pictures, missing, folder=folder, price=price).encode())
+    pictures, missing = draw_pictures(record, folder)
+    with _html.writing(page):
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            picture.save(folder)
+        write_atomically(page, render_page(record, pictures, missing, folder=folder, price=price).encode())
     return page
 
 

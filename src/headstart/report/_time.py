@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PARTS = (("student", _canvas.STUDENT), ("teacher", _canvas.TEACHER), ("data", _canvas.DATA))
-_ROOM = 0.1  # a part narrower than this share of the widest bar has no room for its figure
+_ROOM = 0.022  # of a figure in a bar, for each of its characters, as a share of the widest bar
 
 
 def time_picture(record: RaceRecord) -> Picture | None:
@@ -67,9 +67,10 @@ def _paint_bar(axes: Axes, place: int, split: TimeSplit, unit: float, widest: fl
         width = getattr(split, part)
         label = part if place == 0 else None
         axes.barh(place, width / unit, left=left / unit, height=0.6, color=colour, label=label)
-        if width > _ROOM * widest:
+        figure = _format.seconds(width / unit)
+        if width > _ROOM * len(figure) * widest:
             middle = (left + width / 2) / unit
-            axes.text(middle, place, _format.seconds(width / unit), ha="center", va="center", color=_canvas.ON_COLOUR)
+            axes.text(middle, place, figure, ha="center", va="center", color=_canvas.ON_COLOUR)
         left += width
     axes.annotate(
         _format.seconds(split.total / unit),

@@ -126,11 +126,14 @@ def _picture(
         return None
 
     def paint(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for arm, curve in curves.items():
             look = _canvas.look(record, arm)
             marks = {"markersize": 4.5, "markevery": max(1, len(curve) // 6), "linewidth": 1.5}
             axes.plot(*zip(*curve, strict=True), label=_canvas.plain(arm), **{**look, **marks})
         axes.set_xlabel("Step")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))  # there is no half of a step
         axes.set_ylabel(quantity.label)
         axes.set_xlim(left=0)
         if quantity.falls and all(value > 0 for curve in curves.values() for _, value in curve):

@@ -80,6 +80,8 @@ def quality_sentence(record: RaceRecord, quality: float) -> str:
     """
     scale = QualityScale.of(record)
     goal = f"To {scale.text(quality)} {scale.metric}" if scale.percent else f"To {scale.metric} {scale.text(quality)}"
+    if scale.percent and quality > 1:
+        return f"{goal}: no {scale.metric} is above 1; for {_format.plain_number(quality)} % give {quality / 100:.6g}."
     found = speedup_at_quality(record, record.primary, record.headline_clock, quality)
     if found is None:
         return f"{goal}: not known, as the two do not both cross it within the budgets raced."

@@ -34,6 +34,8 @@ class Batch:
             the inputs were augmented.
         epoch: How many times the training data has been gone through before.
         mixed: The second labels, where inputs are mixtures of two.
+        items: What the sum of the rows' losses is divided by; None: the number of rows with a label. Given where that
+            number differs between batches of one size, so that a row weighs the same however a step's batch is cut.
     """
 
     inputs: Any
@@ -41,6 +43,7 @@ class Batch:
     samples: Tensor
     epoch: int
     mixed: Mixed | None = None
+    items: int | None = None
 
 
 @dataclass(frozen=True)

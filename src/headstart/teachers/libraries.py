@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,8 @@ def load_timm(name: str) -> Loaded:
     if ":" not in name and not timm.is_model_pretrained(name):
         raise TeacherError(f"timm:{name}: timm has no such model, or no weights for it; see timm.list_pretrained()")
     try:
-        module = timm.create_model(name, pretrained=True)
+        with _without_code():
+            module = timm.create_model(name, pretrained=True)
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise TeacherError(f"timm:{name}: timm cannot load it ({one_line(error)}); {_hint(':' in name)}") from None
     facts = module.pretrained_cfg
@@ -158,6 +161,20 @@ def load_torchvision(name: str) -> Loaded:
     images = weights.transforms()
     side = images.crop_size[0]
     return Loaded(module, "image-classification", classes, normalisation=(images.mean, images.std), size=(side, side))
+
+
+@contextmanager
+def _without_code() -> Iterator[None]:
+    """Have `torch.load` refuse files that execute code, whatever it is told: earlier versions of timm allow them."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _hint(local: bool) -> str:

@@ -14,7 +14,7 @@ from headstart.tasks.images import ImageModel, build_model
 from headstart.teachers.find import Found
 from headstart.teachers.libraries import load_timm, load_torchvision, load_transformers
 from headstart.teachers.loaded import Loaded
-from headstart.teachers.weights import read_weights
+from headstart.teachers.weights import read_weights, unwrapped
 
 _LIGHTNING = "model."  # what a LightningModule calls its model by custom
 
@@ -33,6 +33,8 @@ def load_module(found: Found, build: Callable[[], nn.Module] | None = None) -> L
     if build is not None:
         if found.path is None:
             raise TeacherError(f"{found.spec}: builds its own module; leave out build, or give a file of weights")
+        if isinstance(build, nn.Module):
+            raise TeacherError(f"{found.spec}: build is a module; give what makes one: build=lambda: MyModel()")
         return Loaded(_filled(build(), found))
     if found.kind == "transformers":
         return load_transformers(found.place)
@@ -99,6 +101,9 @@ def _at_modules_names(weights: Mapping[str, Tensor], module: nn.Module) -> Mappi
     that no part of a model is taken for the whole.
     """
     wanted = module.state_dict().keys()
+    plain = {unwrapped(name): name for name in wanted}
+    if weights.keys() == plain.keys():  # also where the module itself has what a wrapper would have: self.module
+        return {plain[name]: value for name, value in weights.items()}
     first = next(iter(wanted), "")
     for prefix in [name.removesuffix(first) for name in weights if name.endswith(f".{first}")]:
         inner = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -37,7 +37,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content.get(nest), dict):
             content = content[nest]
             break
-    tensors = {_unwrapped(str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {unwrapped(str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise TeacherError(f"{path}: holds no tensors; save the model's state_dict()")
     return tensors
@@ -104,7 +104,8 @@ def _read_torch(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unwrapped(name: str) -> str:
+def unwrapped(name: str) -> str:
+    """A weight's name without the prefixes that DDP and `torch.compile` leave."""
     while prefix := next((prefix for prefix in _WRAPPERS if name.startswith(prefix)), None):
         name = name.removeprefix(prefix)
     return name

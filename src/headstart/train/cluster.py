@@ -97,6 +97,8 @@ class Cluster:
         exceptions = self._ray.exceptions
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": self._retries}
         ours = {name: os.environ[name] for name in _OURS if name in os.environ}
+        if not self._gpus:  # Ray leaves all in sight then, and every training would take the first
+            ours["CUDA_VISIBLE_DEVICES"] = ""
         task = _Task(function, args, kwargs, Path.cwd(), ours, max(1, int(self._cpus)))
         under_way = self._ray.remote(**options)(_do).remote(task)
         self._under_way.add(under_way)

@@ -95,6 +95,15 @@ class Distill(Config):
         return self
 
     @model_validator(mode="after")
+    def _draws_there_are_teachers_for(self) -> Distill:
+        size = len(self.teachers)
+        if self.draw != "all" and self.draw > size:
+            raise ValueError(f"draw={self.draw} is more than there are teachers ({size})")
+        if self.weights is not None and (len(self.weights) != size or not all(odds > 0 for odds in self.weights)):
+            raise ValueError(f"weights={self.weights}: give a number above 0 for each of the teachers ({size})")
+        return self
+
+    @model_validator(mode="after")
     def _window(self) -> Distill:
         if self.start > self.stop:
             raise ValueError(f"start={self.start} is after stop={self.stop}")

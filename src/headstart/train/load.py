@@ -15,6 +15,8 @@ from headstart.train.recipe import RECIPES, Recipe
 
 Location = tuple[str | int, ...]
 
+_SHOULD = "Input should be "
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
@@ -98,7 +100,7 @@ def validate(content: Mapping[str, Any], place: Callable[[Location], str]) -> Re
         return kind.model_validate(content)
     except ValidationError as error:
         problems = [{**problem, "loc": _within(content, problem["loc"])} for problem in error.errors()]
-        lines = [_explain(problem, place, kind) for problem in problems]
+        lines = [_explain(problem, place, kind) for problem in _joined(problems)]
         raise RecipeError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -139,6 +141,16 @@ def _within(content: Any, location: Location) -> Location:
     return location
 
 
+def _joined(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the members of a union each ask for in one place, as one problem: any of them would do."""
+    found: dict[Location, Mapping[str, Any]] = {}
+    for problem in problems:
+        place = problem["loc"]
+        alternative = f"{found[place]['msg']} or {problem['msg'].removeprefix(_SHOULD)}" if place in found else ""
+        found[place] = {**found[place], "msg": alternative} if alternative else problem
+    return list(found.values())
+
+
 def _recipe_type(content: Mapping[str, Any], place: Callable[[Location], str]) -> type[Recipe]:
     task = content.get("task", Recipe.model_fields["task"].default)
     if task not in RECIPES:
@@ -160,6 +172,10 @@ def _explain(problem: Mapping[str, Any], place: Callable[[Location], str], kind:
         return f"{where}: missing; this key is required"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
+    if problem["type"] == "list_type" and isinstance(given, str | int | float):
+        return f"{where}: {_SHOULD}a list; write [{given}]"
+    if problem["type"] in ("model_type", "dict_type") and (names := _valid_names(location, kind)):
+        message = f"{_SHOULD}a mapping of keys such as {', '.join(names[:3])}"
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool | None) else ""
     return f"{where}: {message}{shown}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,13 +16,11 @@ from headstart.records import Arm, Calibration, RaceRecord, RunRecord
 from headstart.train.calibrate import calibrate
 from headstart.train.cluster import Cluster
 from headstart.train.environment import environment
-from headstart.train.judging import check_judging
 from headstart.train.load import dump_recipe, varied
 from headstart.train.race_section import Race
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
-from headstart.train.session import Session
-from headstart.train.teaching import needed, teacher_recipes, train_teachers, untaught
+from headstart.train.teaching import rehearse, teacher_recipes, train_teachers
 from headstart.train.trackers import track_race
 from headstart.train.watcher import SilentWatcher, Watcher
 from headstart.train.workers import Workers
@@ -60,7 +58,7 @@ def race_recipe(
     taught = teacher_recipes(recipe, arms.values())
     if not (folder / "race.json").exists():
         runs = [(run.arm, run_recipe(arms[run.arm], run.budget, run.seed)) for run in planned_runs(recipe)]
-        _rehearse(dict(reversed(runs)).values(), taught)  # the first of each arm
+        rehearse(dict(reversed(runs)).values(), taught)  # the first of each arm
     paths = _train_teachers(taught, folder / "teachers", watcher, workers, cluster)
 
     def measure() -> Calibration:
@@ -209,14 +207,3 @@ def _race_section(recipe: Recipe) -> Race:
             f"{recipe.name}: the recipe has no race section; add budgets, seeds, arms and the primary arm"
         )
     return recipe.race
-
-
-def _rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
-    """Bring runs to life without training them: what is wrong is then said before the first step, and not by each run.
-
-    Runs whose teachers are still to be trained go without.
-    """
-    for run in runs:
-        ready = not any(name in taught for name in needed(run))
-        check_judging(run)
-        Session(run if ready else untaught(run))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import distributed
 
 from headstart.errors import RecipeError
 
 T = TypeVar("T")
 
-_ENGINES = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+_ENGINES = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG")
 
 
-def connect() -> Accelerator:
+def connect(**tracking: Any) -> Accelerator:
     """Join the processes that `torchrun` or `accelerate launch` started; each call gives the same ones.
+
+    Args:
+        tracking: What `Accelerator` takes about trackers.
 
     Raises:
         RecipeError: Accelerate's configuration asks for an engine that a recipe does not train on.
@@ -31,8 +35,16 @@ def connect() -> Accelerator:
             )
     # Unless it is told, Accelerate lets processes that have no accelerator train each on its own.
     processor = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
-    # Not told of the precision: Accelerate would turn all logits into float32, a copy that no loss here needs.
-    return Accelerator(mixed_precision="no", cpu=processor)
+    # Told all that it would else take from its own configuration: the recipe decides how a batch is cut, and a compiled
+    # student would give its weights other names. Not told of the precision: it would turn all logits into float32, a
+    # copy that no loss here needs.
+    return Accelerator(
+        mixed_precision="no",
+        cpu=processor,
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        **tracking,
+    )
 
 
 def rank() -> int:

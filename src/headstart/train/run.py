@@ -15,6 +15,7 @@ from headstart.records import RunRecord
 from headstart.tasks import Evaluation
 from headstart.train import ranks
 from headstart.train.checkpoint import remove_checkpoints
+from headstart.train.claim import claimed
 from headstart.train.clock import Clock
 from headstart.train.continuing import take_over
 from headstart.train.cycles import cycle_ends
@@ -66,18 +67,35 @@ def train(
 
     Raises:
         Preempted: SIGTERM came, and the checkpoint is written.
-        HeadstartError: The folder holds another run or cannot be written, the loss is not finite, or anything that the
-            recipe, data, or teachers got wrong.
+        HeadstartError: The folder holds another run, cannot be written, or another process trains there; the loss is
+            not finite; or anything that the recipe, data, or teachers got wrong.
     """
     ranks.connect()
     place = RunFolder(Path(folder), recipe)
     if record := ranks.from_main(place.finished):
         return record
+    place.require_shared()
+    with claimed(place.path):
+        if record := ranks.from_main(place.finished):  # by the one that held it
+            return record
+        return _train(recipe, place, teacher_paths or {}, progress, labels or {}, preemptible, shorter)
+
+
+def _train(
+    recipe: Recipe,
+    place: RunFolder,
+    teacher_paths: Mapping[str, Path],
+    progress: Progress | None,
+    labels: Mapping[str, Any],
+    preemptible: bool,
+    shorter: Sequence[Path],
+) -> RunRecord:
+    """See `train`."""
     ranks.from_main(lambda: take_over(shorter, recipe, place.path))
     check_judging(recipe)
     session = Session(recipe, teacher_paths)
     # Before the first step: an operator whose FLOPs are not known must not be found after hours of training.
-    known = known_before(session, teacher_paths or {})
+    known = known_before(session, teacher_paths)
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
     with Trackers(recipe, place.path, labels) as trackers:
@@ -91,7 +109,7 @@ def train(
             energy_joules=joules,
             memory_bytes=None if memory is None else int(ranks.largest(memory)),
             **known,
-            **(labels or {}),
+            **labels,
         )
         place.save_weights(session.result, session.task.describe())
         if not ranks.is_main():
@@ -137,6 +155,7 @@ def _train_steps(
                 clock.stop()
                 save(session, place.path, done, clock.seconds)
                 if leaving:
+                    ranks.wait_for_all()  # a launcher ends all as soon as one has left, and one still writes
                     raise Preempted(f"{place.path}: SIGTERM after step {done} of {total}; {_GO_ON}")
                 clock.start()
         clock.stop()

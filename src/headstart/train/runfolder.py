@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from headstart.train.recipe import Recipe
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+_CHANGES = 3  # told of a recipe that is another one
 _LOOK_EVERY = 0.2  # seconds
+_SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a new file
 
 
 class RunFolder:
@@ -52,13 +54,29 @@ class RunFolder:
                 write_atomically(existing, dump_recipe(recipe).encode())
         elif not same_recipe(existing, recipe):
             raise HeadstartError(
-                f"{path}: holds a run of another recipe (see {existing}); give another --out, or delete the folder"
+                f"{path}: holds a run of another recipe (in {existing} {_changes(existing, recipe)}); "
+                "give another --out, or delete the folder"
             )
 
     def finished(self) -> RunRecord | None:
         """The record, if the run has finished."""
         path = self.path / RECORD
         return read_record(RunRecord, path) if path.exists() and (self.path / WEIGHTS).exists() else None
+
+    def require_shared(self) -> None:
+        """Make sure, before the first step, that all processes see what is written here.
+
+        Raises:
+            HeadstartError: One does not; raised on all processes.
+        """
+        end = time.monotonic() + _SEEN_WITHIN
+        while not (seen := (self.path / RECIPE).exists()) and time.monotonic() < end:
+            time.sleep(_LOOK_EVERY)
+        if not ranks.everywhere(seen):
+            raise HeadstartError(
+                f"{self.path}: not all processes see what the first one writes there; give an --out on a file system "
+                "that all machines share"
+            )
 
     def wait_until_finished(self) -> RunRecord:
         """The record, once the process that writes has written it. Judging may take it hours."""
@@ -122,6 +140,26 @@ def same_recipe(path: Path, recipe: Recipe, *, but: Iterable[str] = ()) -> bool:
         return False
     train = existing.train.model_copy(update={key: getattr(recipe.train, key) for key in ("accumulate", *but)})
     return existing.model_copy(update={"train": train}) == recipe
+
+
+def _changes(path: Path, recipe: Recipe) -> str:
+    """In which keys a recipe is not the one in a file, the first few."""
+    try:
+        was, now = _by_key(load_recipe(path).model_dump(mode="json")), _by_key(recipe.model_dump(mode="json"))
+    except HeadstartError:
+        return "is none that this version can read"
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key) and key != "train.accumulate"]
+    told = [f"{key} was {was.get(key, 'not there')}, is now {now.get(key, 'not there')}" for key in keys[:_CHANGES]]
+    return "; ".join([*told, *(["and more"] if len(keys) > _CHANGES else [])])
+
+
+def _by_key(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        below = _by_key(value) if isinstance(value, dict) and value else None
+        found |= {key: value} if below is None else {f"{key}.{name}": item for name, item in below.items()}
+    return found
 
 
 @contextmanager

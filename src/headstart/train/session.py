@@ -35,7 +35,7 @@ from headstart.train.pool import load_pool
 from headstart.train.recipe import Recipe
 from headstart.train.sizes import side_of_step
 from headstart.train.start import start_from
-from headstart.train.task import build_task
+from headstart.train.task import build_task, student_side
 from headstart.train.trackers import require_trackers
 from headstart.train.train_section import Train
 
@@ -67,7 +67,8 @@ class Session:
         self.total_steps = _total_steps(recipe, self.task.samples)
         model = self.task.build_model()
         if train.init_from is not None:
-            start_from(model, train.init_from, (teacher_paths or {}).get(train.init_from))
+            path = (teacher_paths or {}).get(train.init_from)
+            start_from(model, train.init_from, path, tokenizer=student_side(self.task).get("tokenizer"))
         self.model, self.optimizer = self._prepared(model)
         self._average = average_of(self.student, train.ema)
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=_AUTOCAST[train.precision])
@@ -175,7 +176,9 @@ class Session:
         logits = self._forward(self.model, inputs)
         if self.task.own_loss:
             return self.distiller(self.task.loss(logits, batch), logits, inputs, labels=batch.labels, keys=keys)
-        return self.distiller.loss(logits, batch.labels, inputs, label_smoothing=smoothing, keys=keys)
+        return self.distiller.loss(
+            logits, batch.labels, inputs, label_smoothing=smoothing, num_items=batch.items, keys=keys
+        )
 
     def _forward(self, model: nn.Module, inputs: Any) -> Tensor:
         dtype = _AUTOCAST[self.recipe.train.precision]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from headstart.errors import RecipeError
 from headstart.teachers import find_teacher
+from headstart.train.judging import check_judging
 from headstart.train.load import varied
 from headstart.train.recipe import Recipe
 from headstart.train.run import train
+from headstart.train.session import Session
 from headstart.train.watcher import SilentWatcher, Watcher
 
 
@@ -70,6 +72,21 @@ def train_teachers(
     return paths
 
 
+def rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
+    """Bring runs to life without training them: what is wrong is then said before the first step of any teacher.
+
+    Args:
+        runs: The recipes.
+        taught: Names of the teachers that are still to be trained; runs do without what is learnt from them.
+
+    Raises:
+        HeadstartError: Data, model, settings or a teacher that is there do not fit.
+    """
+    for run in runs:
+        check_judging(run)
+        Session(_without(taught, run))
+
+
 def needed(recipe: Recipe) -> list[str]:
     """The specs of the weights that a recipe reads: its teachers', unless they are cached, and those it starts from."""
     cached = recipe.distill is not None and recipe.distill.cache is not None
@@ -80,6 +97,14 @@ def untaught(recipe: Recipe) -> Recipe:
     """The recipe without all that it learns from: teachers, and weights to start from."""
     fresh = recipe.train.model_copy(update={"init_from": None})
     return recipe.model_copy(update={"train": fresh, "distill": None})
+
+
+def _without(taught: Container[str], recipe: Recipe) -> Recipe:
+    """The recipe as it can begin before some teachers are trained."""
+    if not any(name in taught for name in needed(recipe)):
+        return recipe
+    alone = untaught(recipe)
+    return alone if recipe.train.init_from in taught else alone.model_copy(update={"train": recipe.train})
 
 
 def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:

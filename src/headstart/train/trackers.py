@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from headstart.errors import RecipeError
 from headstart.records import RaceRecord, RunRecord
+from headstart.train import ranks
 from headstart.train.recipe import Recipe
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
@@ -56,9 +57,7 @@ class Trackers:
         if not names:
             return
         # Its state is that of the run's own Accelerator; only the trackers are new.
-        self._accelerator = Accelerator(
-            mixed_precision="no", log_with=list(names), project_dir=str(folder / "tensorboard")
-        )
+        self._accelerator = ranks.connect(log_with=list(names), project_dir=str(folder / "tensorboard"))
         offline = os.environ.get("WANDB_MODE", "offline")
         self._accelerator.init_trackers(
             recipe.name,

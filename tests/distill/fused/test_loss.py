@@ -77,6 +77,15 @@ def test_is_both_losses(
     torch.testing.assert_close(torch.autograd.grad(result.loss, student), torch.autograd.grad(expected, student))
 
 
+@pytest.mark.parametrize("items", [None, 3, torch.tensor(3)], ids=str)
+def test_gradients_in_float64_are_not_rounded_to_float32(items: Any, logits: Make) -> None:
+    student, teacher, objective = logits(7, CLASSES).requires_grad_(), logits(7, CLASSES), build_objective("kl", 2.0)
+    result = fused_loss(student, LABELS[:7], [teacher], objective=objective, weight=0.3, num_items=items)
+    expected = _separately(student, LABELS[:7], [teacher], objective, 0.3, num_items=items)
+    gradients = [torch.autograd.grad(of, student)[0] for of in (result.loss, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-13, atol=1e-14)
+
+
 @pytest.mark.parametrize("average", ["probability", "logit"])
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("name", NAMES)

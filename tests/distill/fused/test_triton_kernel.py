@@ -36,7 +36,7 @@ def test_in_the_interpreter(pytestconfig: pytest.Config) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, cwd=pytestconfig.rootpath, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert "13 passed" in done.stdout
+    assert "15 passed" in done.stdout
 
 
 def _rows(classes: int, dtype: torch.dtype, logits: Make, *, teacher: bool, keep: Tensor | None) -> Rows:
@@ -85,6 +85,22 @@ def test_is_the_same_as_plain_torch(
     in_place = given.student.clone()
     cuda.fill(replace(given, student=in_place), terms, factors, torch.zeros(5, 5), in_place)
     assert torch.equal(in_place, results[1][2])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("classes", [7, 5000])
+@interpreted
+def test_is_the_same_where_the_student_masks_classes_out(classes: int, logits: Make) -> None:
+    """With logits of -inf, which have a probability of 0; the label is none of them."""
+    given = _rows(classes, torch.float32, logits, teacher=False, keep=None)
+    given.student[:, 4:] = -torch.inf
+    results = []
+    for fill in (rows.fill, cuda.fill):
+        values, gradient = torch.zeros(5, 5), torch.zeros_like(given.student)
+        fill(given, Terms(None, (), 0.0), torch.ones(2, 5), values, gradient)
+        results.append((values[0, LABELS != -100], gradient[LABELS != -100]))
+    assert results[0][0].isfinite().all()
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import signal
+import subprocess
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -82,6 +85,25 @@ def test_workers_end_when_nobody_wants_them_any_more(images: list[bytes]) -> Non
     assert len(multiprocessing.active_children()) == before + 2
     del ahead
     assert len(multiprocessing.active_children()) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs sigwaitinfo, which macOS lacks")
+def test_a_signal_to_all_processes_leaves_the_training_its_workers(images: list[bytes]) -> None:
+    """As torchrun sends it to the whole group: the step under way is to be finished and kept."""
+    others = set(multiprocessing.active_children())
+    ahead = DecodeAhead(decoder(images), keys, workers=2, pinned=False)
+    for step in range(2):
+        ahead(step, SIZE, 0, 1)
+    workers = [child for child in multiprocessing.active_children() if child not in others]
+    subprocess.run(["kill", "-TERM", *(str(worker.pid) for worker in workers)], check=True)
+    time.sleep(0.2)
+    for step in range(2, 8):
+        assert torch.equal(torch.cat(ahead(step, SIZE, 0, 1)), expected(images, step, 0, 1))
+    assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
+    for worker in workers:  # their parent's own signal is obeyed
+        worker.terminate()
+        worker.join(10)
+        assert worker.exitcode == 0
 
 
 def test_whoever_resumes_decodes_nothing_of_what_was_seen(images: list[bytes]) -> None:

@@ -149,6 +149,13 @@ def test_a_tokenizer_may_be_given(folder: Path, tmp_path: Path) -> None:
     assert corpus.tokenizer.get_vocab() == given.get_vocab()
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_documents_without_text_train_no_tokenizer(folder: Path, streaming: bool) -> None:
+    parquet.write_table(pa.table({"text": ["", " \n", None]}), folder / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet: all 3 documents .* are empty; give some with text"):
+        load_corpus(settings(folder, streaming=streaming))
+
+
 def test_the_tokenizer_is_saved_for_others(folder: Path, tmp_path: Path) -> None:
     corpus = load_corpus(settings(folder))
     corpus.save_tokenizer(tmp_path / "run")

@@ -10,10 +10,12 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from headstart.errors import DataError
 from headstart.tasks.text.packing import Counts, PackedSequences, Packer, write_packed
-from tests.tasks.text.tiny import CLS, SEP
+from headstart.tasks.text.tokenizer import wrap
+from tests.tasks.text.tiny import CLS, SEP, SPECIAL, TOKENS
 from tests.tasks.text.words import word_tokenizer, words
 
 
@@ -96,6 +98,21 @@ def test_the_file_is_an_arrow_data_set(tmp_path: Path) -> None:
     table = datasets.Dataset.from_file(str(tmp_path / "packed.arrow"))
     assert table["input_ids"][:] == everything(sequences)
     assert table.features["input_ids"].feature.dtype == "uint16"
+
+
+def test_text_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"here: its 5 tokens are all unknown to the tokenizer, .*data\.tokenizer"):
+        write(tmp_path / "packed", [["à é î", "ö ü"]])
+    assert not (tmp_path / "packed").exists()
+    assert len(write(tmp_path / "packed", [["à é î ö ü ñ"], ["à é î a b c"]])) == 3
+
+
+def test_few_tokens_with_large_numbers_take_32_bits_too() -> None:
+    gaps = {token: number for number, token in enumerate(TOKENS)} | {"last": 1 << 16}
+    tokenizer = Tokenizer(models.WordPiece(gaps, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(SPECIAL))
+    rows, _, _ = Packer(wrap(tokenizer), 3).pack(["last"])
+    assert rows[0].tolist() == [CLS, 1 << 16, SEP]
 
 
 def test_large_vocabularies_take_32_bits(tmp_path: Path) -> None:

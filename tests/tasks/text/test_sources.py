@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import pyarrow as pa
@@ -145,6 +145,26 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes) -> No
     with pytest.raises(DataError, match=r"cannot be read.*fetch it again") as caught:
         read(find(tmp_path)["train"])
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_connection_that_breaks_is_told(tmp_path: Path) -> None:
+    class ConnectError(Exception):
+        """As the Hub's client lets it through: of no kind that Python knows."""
+
+    class Stream:
+        num_shards = 1
+
+        def with_format(self, _: str) -> Stream:
+            return self
+
+        def iter(self, _: int) -> Iterator[Any]:
+            yield pa.table({"text": ["First."]})
+            raise ConnectError("Name or service not known")
+
+    documents = Source("Hugging Face Hub, c4", "key", cast(Any, Stream()), "text").batches()
+    assert next(documents) == ["First."]
+    with pytest.raises(DataError, match=r"Hugging Face Hub, c4: cannot be read \(ConnectError: Name or service"):
+        next(documents)
 
 
 def test_places_that_hold_no_corpus(tmp_path: Path) -> None:

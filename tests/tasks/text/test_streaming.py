@@ -149,6 +149,17 @@ def test_resuming_goes_straight_to_the_block(tmp_path: Path, monkeypatch: pytest
     assert min(places) == 0
 
 
+def test_who_is_behind_forgets_no_bookmarks_of_who_is_ahead(tmp_path: Path) -> None:
+    source = write(tmp_path, 1, count=50)
+    behind, ahead = stream(source, tmp_path), stream(source, tmp_path)
+    expected = take(ahead, 0, 80)
+    (file,) = (tmp_path / "bookmarks").iterdir()
+    far = json.loads(file.read_text())
+    assert take(behind, 0, 10) == expected[:10]
+    assert json.loads(file.read_text())[: len(far)] == far  # reading ahead may have added one
+    assert take(behind, 10, 80) == expected[10:]
+
+
 @pytest.mark.parametrize("content", ["", "[]", "null", "[[0, 0], [1]]", "{"])
 def test_broken_bookmarks_cost_time_only(tmp_path: Path, content: str) -> None:
     source = write(tmp_path, 1)

@@ -169,6 +169,15 @@ def test_a_run_folder_is_read_by_transformers_and_by_us(tmp_path: Path) -> None:
     check_same_vocabulary(task.vocabulary, read_vocabulary(read_tokenizer(str(tmp_path))), "this run")
 
 
+def test_a_run_folder_tells_what_the_text_was(tmp_path: Path) -> None:
+    make().save_beside(tmp_path)
+    assert json.loads((tmp_path / "text.json").read_text(encoding="utf-8")) == {
+        "train": {"origin": "here", "sequences": 40},
+        "held_out": {"origin": "there", "sequences": 30},
+        "vocabulary": make().vocabulary.describe(),
+    }
+
+
 def test_the_description_says_what_a_teacher_needs() -> None:
     task = make()
     described = task.describe()

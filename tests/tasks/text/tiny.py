@@ -41,6 +41,10 @@ class Sequences:
         """Number of sequences."""
         return len(self.tokens)
 
+    def describe(self) -> dict[str, int]:
+        """How many there are."""
+        return {"sequences": len(self)}
+
     def rows(self, indices: Tensor) -> Tensor:
         """The tokens of some sequences."""
         return self.tokens[indices]

@@ -58,8 +58,8 @@ class Tally:
     def factors(self, dtype: torch.dtype, excess: Tensor | float | None) -> Tensor:
         """What the gradients of each row's two losses are multiplied by, `[2, rows]`; with the excess in."""
         task, distill = self.items
-        rows = (self.labelled * ((1.0 - self.weight) / task), self.distilled * (self.weight / distill))
-        factors = torch.stack(rows).to(dtype)
+        rows = torch.stack([self.labelled, self.distilled]).to(dtype)  # first: whole numbers divide in float32
+        factors = torch.stack([rows[0] * (1.0 - self.weight) / task, rows[1] * self.weight / distill])
         return factors if excess is None else factors * excess
 
     def excess(self, dtype: torch.dtype) -> Tensor | float | None:

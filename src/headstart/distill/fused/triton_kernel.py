@@ -119,7 +119,8 @@ def _losses_of_a_row(
     # The losses. A label that is no class's index makes them NaN.
     valid = counted & (label >= 0) & (label < classes)
     at_label = tl.load(student + label, mask=valid, other=float("nan")).to(tl.float32)
-    task = top + tl.log(hard) - (1.0 - smoothing) * at_label - smoothing * total / classes
+    task = top + tl.log(hard) - (1.0 - smoothing) * at_label
+    task -= tl.where(smoothing > 0.0, smoothing * total / classes, 0.0)  # a class masked with -inf times 0 is NaN
     task_factor = tl.load(factors + row)
     tl.store(values + row, task)
     tl.store(values + 3 * rows + row, (at_label == top).to(tl.float32))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -141,9 +145,29 @@ def _load(
         num_workers=workers,
         collate_fn=_stacked,
         pin_memory=pinned,
+        worker_init_fn=_end_with_the_parent_only,
         generator=torch.Generator(),  # or the seed of the workers would be drawn from the model's generator
     )
     return iter(loader)
+
+
+def _end_with_the_parent_only(worker: int) -> None:
+    """In a worker: of all SIGTERMs obey the parent's.
+
+    torchrun and batch systems send it to every process there is. The training process then finishes its step and
+    writes a checkpoint, for which it needs its workers.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or not hasattr(signal, "sigwaitinfo"):  # macOS has none
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_wait_for_end, args=(parent.pid,), daemon=True).start()
+
+
+def _wait_for_end(parent: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:

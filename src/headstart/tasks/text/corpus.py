@@ -104,7 +104,12 @@ def _tokenizer(data: MlmData, train: Documents) -> PreTrainedTokenizerFast:
     key = _key(train.key, data.vocab_size, data.lowercase, TOKENIZER_CHARACTERS)
 
     def make(path: Path) -> None:
-        trained = train_wordpiece(train.sample(TOKENIZER_CHARACTERS), data.vocab_size, lowercase=data.lowercase)
+        texts = train.sample(TOKENIZER_CHARACTERS)
+        if not any(text.strip() for text in texts):
+            raise DataError(
+                f"{train.origin}: all {len(texts)} documents to train a tokenizer on are empty; give some with text"
+            )
+        trained = train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)
         write_atomically(path, trained.to_str().encode())
 
     return wrap(

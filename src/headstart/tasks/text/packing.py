@@ -49,12 +49,14 @@ class Packer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
         self.length = length
+        vocabulary = read_vocabulary(tokenizer)
         # 16 bits hold the vocabularies of BERT and its heirs, in half the space and time of 32.
-        self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32)
-        self.key = f"{read_vocabulary(tokenizer).fingerprint}-{length}"
+        self.dtype = np.dtype(np.uint16 if vocabulary.size <= 1 << 16 else np.uint32)
+        self.key = f"{vocabulary.fingerprint}-{length}"
         """Changes when the sequences of a text do."""
         self._tokenizer = for_packing(tokenizer)
         self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self._special = tokenizer.all_special_ids
 
     def pack(
         self, texts: Sequence[str], before: NDArray[Any] | None = None
@@ -80,6 +82,10 @@ class Packer:
         rows[:, 1:-1] = stream[: count * body].reshape(count, body)
         counts = Counts(len(filled), len(texts) - len(filled), sum(map(len, encoded)))
         return rows, stream[count * body :], counts
+
+    def knows(self, rows: NDArray[Any]) -> bool:
+        """Whether sequences hold a token that can be hidden: one that is not special, as unknown ones are too."""
+        return not bool(np.isin(rows, self._special).all())
 
 
 class Sequences(Protocol):
@@ -150,32 +156,38 @@ def write_packed(
         most: Stop at so many sequences.
 
     Raises:
-        DataError: There is not enough text for one sequence.
+        DataError: There is not enough text for one sequence, or none that the tokenizer knows.
         OSError: The file cannot be written.
     """
     # Arrow wants to know the number of sequences first, and memory may not hold them all.
     with TemporaryFile(dir=path.parent) as spool:
-        counts = _spool(spool, batches, packer, most)
+        counts, known = _spool(spool, batches, packer, most)
         if not spool.tell():
             raise DataError(
                 f"{origin}: {counts.documents} documents with text and {counts.empty} empty ones hold {counts.tokens} "
                 f"tokens, which do not fill one sequence; give more text, or less than data.length={packer.length}"
             )
+        if not known:
+            raise DataError(
+                f"{origin}: its {counts.tokens} tokens are all unknown to the tokenizer, so there is nothing to "
+                "predict; take a tokenizer of its language (data.tokenizer)"
+            )
         with atomic_file(path) as file:
             _write_arrow(file, spool, packer, counts)
 
 
-def _spool(spool: IO[bytes], batches: Iterable[Sequence[str]], packer: Packer, most: int | None) -> Counts:
-    """Write the sequences one after the other; tells what was packed."""
-    counts, written, left_over = Counts(), 0, None
+def _spool(spool: IO[bytes], batches: Iterable[Sequence[str]], packer: Packer, most: int | None) -> tuple[Counts, bool]:
+    """Write the sequences one after the other; tells what was packed, and whether any of it is known."""
+    counts, written, left_over, known = Counts(), 0, None, False
     for texts in batches:
         rows, left_over, more = packer.pack(texts, left_over)
         rows = rows if most is None else rows[: most - written]
         spool.write(rows.data)
         counts, written = counts + more, written + len(rows)
+        known = known or packer.knows(rows)
         if written == most:
             break
-    return counts
+    return counts, known
 
 
 def _write_arrow(file: IO[bytes], spool: IO[bytes], packer: Packer, counts: Counts) -> None:

@@ -79,11 +79,9 @@ class Source:
         return sum(table.num_rows for table in iter(lambda: self._next(tables), None))
 
     def _next(self, tables: Iterator[Table]) -> Table | None:
-        import datasets
-
         try:
             return next(tables, None)
-        except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:  # Arrow's errors are among them
+        except Exception as error:  # of Arrow, of `datasets`, of the Hub's client and its network library
             raise DataError(f"{self.origin}: cannot be read ({one_line(error)}); fetch it again") from None
 
     def _texts(self, table: Table) -> list[str | None]:

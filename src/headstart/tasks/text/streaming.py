@@ -147,7 +147,9 @@ class _Lane:
         rows, _, _ = self._packer.pack(texts)
         if self._next == len(self._starts):
             self._starts.append((first + len(rows), turn, batch + 1))
-            _write_bookmarks(self._bookmarks, self._starts)
+            # Another process that reads the same stream, an arm of a race, may have got further.
+            if len(_read_bookmarks(self._bookmarks)) < len(self._starts):
+                _write_bookmarks(self._bookmarks, self._starts)
         return np.random.default_rng((*self._seed, number)).permutation(rows)
 
     def _read_on(self, turn: int, batch: int) -> Iterator[tuple[int, int, list[str]]]:

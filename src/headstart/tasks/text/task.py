@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from headstart.distill import cross_entropy
 from headstart.errors import RecipeError
+from headstart.records import write_atomically
 from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.config import MlmData, MlmModel
@@ -103,11 +104,11 @@ class MaskedLM:
 
         Returns:
             Rows in the order of the sequences, `round(mask * length)` each; labels of -100 where a sequence has fewer
-            tokens that are not special.
+            tokens that are not special. Such rows count as ones of loss 0.
         """
         samples, epoch = self._order.part(step, size, part, parts)
         masked = self._masked(self.corpus.train, samples, self.seed, epoch)
-        return Batch(_inputs(masked), masked.labels, samples, epoch)
+        return Batch(_inputs(masked), masked.labels, samples, epoch, items=len(masked.labels))
 
     def forward(self, model: nn.Module, inputs: Any) -> Tensor:
         """The model's logits, `[masked rows, vocabulary]`."""
@@ -117,7 +118,7 @@ class MaskedLM:
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, mean over the masked rows, computed in at least float32."""
         # In one pass where logits are many, as the Distiller does it: with a baseline that is slower, ratios would lie.
-        return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        return cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing, num_items=batch.items)
 
     @torch.no_grad()
     def evaluate(
@@ -145,7 +146,8 @@ class MaskedLM:
         return Evaluation(float(loss / found), {"masked_accuracy": float(right / found)}, int(rows))
 
     def save_beside(self, folder: Path) -> None:
-        """Write configuration and tokenizer, so that transformers' `from_pretrained(folder)` reads the run."""
+        """Write what the text was; and configuration and tokenizer, as transformers' `from_pretrained` reads them."""
+        write_atomically(folder / "text.json", json.dumps(self.corpus.describe(), indent=1).encode())
         self.config.save_pretrained(folder)
         self.corpus.save_tokenizer(folder)
 
