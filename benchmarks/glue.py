@@ -1,10 +1,10 @@
 """Scores the final checkpoints of a race of `mlm` recipes on GLUE: the figures behind glue.json.
 
-Usage: python benchmarks/glue.py RACE_FOLDER [--budget B] [--arms baseline,distill] [--tasks sst2,stsb] [--seeds 2]
+Usage: python benchmarks/glue.py RACE_FOLDER [--budget B] [--arms baseline,distill@8] [--tasks sst2,stsb] [--seeds 2]
        [--epochs 3] [--lr-scale 10] [--workers 2] [--name glue]
 
-Every arm's final checkpoints, those of its largest budget unless one is named, are fine-tuned by the same protocol
-(docs/glue.md). Its own seeds are averaged first; the intervals are over the seeds of pretraining, and differences from
+Every arm's final checkpoints, those of its largest budget unless one is named (for all, or of one arm as ARM@B), are
+fine-tuned by the same protocol (docs/glue.md). Its own seeds are averaged first; the intervals are over the seeds of pretraining, and differences from
 the baseline are taken seed by seed. Fine-tunings that are done lie in the run folders, under the name of the
 result, so that it can be interrupted and started again.
 """
@@ -56,18 +56,28 @@ def t_figure(values: Sequence[float]) -> Figure:
 
 
 def chosen_runs(race: RaceRecord, arms: Sequence[str], budget: float | None) -> list[RunRecord]:
-    """The finished runs of some arms (none named: all) at one budget (None: at the largest that each of them has)."""
-    arms = arms or [arm.name for arm in race.arms]
-    if unknown := sorted({race.baseline, *arms} - {arm.name for arm in race.arms}):
+    """The finished runs of some arms, as `ARM` or `ARM@BUDGET` (none named: all), and of the baseline.
+
+    At the budget that an arm is named with, else at `budget`, else at the largest that it has.
+    """
+    asked = {race.baseline: budget} | dict(_asked(name, budget) for name in arms or [arm.name for arm in race.arms])
+    if unknown := sorted(set(asked) - {arm.name for arm in race.arms}):
         raise SystemExit(f"no such arm: {', '.join(unknown)}; there are {', '.join(arm.name for arm in race.arms)}")
-    wanted = {race.baseline, *arms}
-    largest = {arm: max((run.budget for run in race.runs if run.arm == arm), default=None) for arm in wanted}
-    chosen = {arm: largest[arm] if budget is None else budget for arm in wanted}
-    runs = [run for run in race.runs if run.budget == chosen.get(run.arm)]
-    if without := sorted(wanted - {run.arm for run in runs}):
-        at = "" if budget is None else f" at budget {budget:g}"
-        raise SystemExit(f"no finished runs{at}: {', '.join(without)}; name other arms or another budget")
+    largest = {arm: max((run.budget for run in race.runs if run.arm == arm), default=None) for arm in asked}
+    chosen = {arm: largest[arm] if wanted is None else wanted for arm, wanted in asked.items()}
+    runs = [run for run in race.runs if run.arm in chosen and run.budget == chosen[run.arm]]
+    if without := sorted(set(asked) - {run.arm for run in runs}):
+        told = [arm if asked[arm] is None else f"{arm} at budget {asked[arm]:g}" for arm in without]
+        raise SystemExit(f"no finished runs: {', '.join(told)}; name other arms or another budget")
     return runs
+
+
+def _asked(name: str, budget: float | None) -> tuple[str, float | None]:
+    arm, _, own = name.partition("@")
+    try:
+        return arm, float(own) if own else budget
+    except ValueError:
+        raise SystemExit(f"{name}: give a number after the @, such as {arm}@1250") from None
 
 
 def _values(record: GlueRecord) -> dict[str, float]:

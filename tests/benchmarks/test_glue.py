@@ -96,10 +96,16 @@ def test_runs_are_those_of_each_arms_largest_budget() -> None:
     assert {budget for _, budget, _ in chosen(RACE, ["taught"], 1)} == {1}
 
 
+def test_an_arm_may_have_a_budget_of_its_own() -> None:
+    assert chosen(RACE, ["taught@1"]) == [("plain", 2, 0), ("plain", 2, 1), ("taught", 1, 0), ("taught", 1, 1)]
+    with pytest.raises(SystemExit, match="taught@all: give a number after the @, such as taught@1250"):
+        chosen_runs(RACE, ["taught@all"], None)
+
+
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(SystemExit, match="no such arm: late; there are plain, taught, early"):
         chosen_runs(RACE, ["late"], None)
-    with pytest.raises(SystemExit, match="no finished runs at budget 2: early"):
+    with pytest.raises(SystemExit, match="no finished runs: early at budget 2; name"):
         chosen_runs(RACE, ["early"], 2)
     with pytest.raises(SystemExit, match="no finished runs"):
         chosen_runs(race(), [], None)
