@@ -5,8 +5,8 @@ Usage: python benchmarks/glue.py RACE_FOLDER [--budget B] [--arms baseline,disti
 
 Every arm's final checkpoints, those of its largest budget unless one is named (for all, or of one arm as ARM@B), are
 fine-tuned by the same protocol (docs/glue.md). Its own seeds are averaged first; the intervals are over the seeds of
-pretraining, and differences from the baseline are taken seed by seed. Fine-tunings that are done lie in the run folders,
-under the name of the result, so that it can be interrupted and started again.
+pretraining, and differences from the baseline are taken seed by seed. Fine-tunings that are done lie in the run
+folders, under the name of the result, so that it can be interrupted and started again.
 """
 
 from __future__ import annotations
