@@ -26,7 +26,7 @@ from headstart.train.session import Session
 from tests.tiny import tiny_recipe, weight_bits, write_images, write_run
 from tests.train.processes import run_together
 
-LEFT_BEHIND = {"recipe.yaml", "metrics.jsonl", "model.safetensors", "record.json"}
+LEFT_BEHIND = {".lock", "recipe.yaml", "metrics.jsonl", "model.safetensors", "record.json"}
 # Micro-batches go into running statistics one after the other, processes' parts at once.
 STATISTICS = ("num_batches_tracked", "running_mean", "running_var")
 DISTILL = {"stop": 0.75, "ramp_down": 0.25}

@@ -16,7 +16,7 @@ from tests.tiny import tiny_recipe, weight_bits
 from tests.train.dying import POINTS, train_until_killed
 
 LOSSES = ("kl", "reverse_kl", "jsd", "mse", "dkd", "dist")
-LEFT_BEHIND = {"recipe.yaml", "metrics.jsonl", "model.safetensors", "record.json"}
+LEFT_BEHIND = {".lock", "recipe.yaml", "metrics.jsonl", "model.safetensors", "record.json"}
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

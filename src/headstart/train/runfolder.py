@@ -33,6 +33,8 @@ _SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a n
 class RunFolder:
     """A folder with `recipe.yaml`, `metrics.jsonl`, `model.safetensors`, `record.json`; checkpoints while it runs.
 
+    And an empty `.lock`, see `claimed`.
+
     Of several processes one writes; the methods do nothing on the others.
 
     Args:
