@@ -171,7 +171,7 @@ def test_wrong_usage_is_refused(
     ("override", "code", "message"),
     [
         ("train.batch_size=4000", 2, "train.batch_size=4000 is more than the 120 training samples"),
-        ("distill.draw=2", 2, "draw=2 is more than there are teachers (1)"),
+        ("distill.draw=2", 2, "draw=2 must be a number from 1 to 1 (the pool's size) or 'all'"),
         ("train.init_from=weights.pt", 4, "train.init_from: "),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,3 +21,20 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
     )
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys; an empty mapping leaves nothing.
+
+    Args:
+        settings: What a recipe or a part of it says.
+        before: What all keys begin with.
+
+    Example:
+        >>> flat({"train": {"lr": 0.1, "clip_norm": None}, "distill": {"teachers": ["old"]}})
+        {'train.lr': 0.1, 'train.clip_norm': None, 'distill.teachers': ['old']}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
+    return found

@@ -39,11 +39,13 @@ def describe(path: Path, description: Any) -> Path:
 
 def test_a_run_folder_is_a_frozen_teacher_with_the_runs_weights(run: Path) -> None:
     teacher = load_teacher(run)
-    model = build()
-    model.load_state_dict(load_file(run / "model.safetensors"))
+    model, weights = build(), load_file(run / "model.safetensors")
+    model.load_state_dict(weights)
     assert teacher.name == "run" and not teacher.module.training
     assert not any(p.requires_grad for p in teacher.module.parameters())
-    assert torch.equal(teacher.logits(IMAGES), model.eval()(IMAGES))
+    assert all(torch.equal(value, weights[name]) for name, value in teacher.module.state_dict().items())
+    # Some processors round a convolution otherwise in the memory format that teachers use.
+    torch.testing.assert_close(teacher.logits(IMAGES), model.eval()(IMAGES))
 
 
 def test_so_is_the_weights_file_in_it(run: Path) -> None:

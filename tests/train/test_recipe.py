@@ -63,9 +63,12 @@ def load(tmp_path: Path) -> Any:
             BASE + "distill: {teachers: [a], draw: 0}",
             r"r.yaml:4: distill.draw: Input should be greater than 0 or 'all' \(got 0\)$",
         ),
-        (BASE + "distill: {teachers: [a], draw: 2}", r"r.yaml:4: distill: draw=2 is more than .* teachers \(1\)"),
-        (BASE + "distill: {teachers: [a], weights: [1, 2]}", r"weights=\[1.0, 2.0\]: give a number above 0 for each"),
-        (BASE + "distill: {teachers: [a], weights: [0]}", r"weights=\[0.0\]: give a number above 0 for each"),
+        (
+            BASE + "distill: {teachers: [a], draw: 2}",
+            r"r.yaml:4: distill: draw=2 must be a number from 1 to 1 \(the pool",
+        ),
+        (BASE + "distill: {teachers: [a], weights: [1, 2]}", r"weights=\[1.0, 2.0\] must be 1 positive numbers"),
+        (BASE + "distill: {teachers: [a], weights: [0]}", r"weights=\[0.0\] must be 1 positive numbers"),
         ("train: {epochs: 1}", "r.yaml:1: data: missing; this key is required"),
         # The length of training.
         (BASE.replace("1", "0"), r"r.yaml:3: train.epochs: Input should be greater than 0 \(got 0\)"),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from headstart.distill import Teacher
-from headstart.errors import HeadstartError, RecipeError, TeacherError
+from headstart.errors import RecipeError, TeacherError
 from headstart.tasks.images import task as image_task
 from headstart.teachers import load_teacher
 from headstart.train.run import train
@@ -89,17 +89,17 @@ def test_a_teacher_of_other_channels_is_refused_before_the_first_step(tiny_data:
 
 
 @pytest.mark.parametrize(
-    ("distill", "message"),
+    ("distill", "error", "message"),
     [
-        ({"draw": 3}, r"draw=3 is more than there are teachers \(2\)"),
-        ({"weights": [1.0]}, r"weights=\[1.0\]: give a number above 0 for each of the teachers \(2\)"),
-        ({"teachers": ["no-such-run"]}, "no-such-run: no such run folder or file"),
+        ({"draw": 3}, RecipeError, "draw=3 must be a number from 1 to 2"),
+        ({"weights": [1.0]}, RecipeError, r"weights=\[1.0\] must be 2 positive numbers, one per teacher"),
+        ({"teachers": ["no-such-run"]}, TeacherError, "no-such-run: no such run folder or file"),
     ],
 )
 def test_teachers_that_do_not_fit_the_recipe_are_refused(
-    distill: dict[str, Any], message: str, tiny_data: Path, teachers: list[str]
+    distill: dict[str, Any], error: type[Exception], message: str, tiny_data: Path, teachers: list[str]
 ) -> None:
-    with pytest.raises(HeadstartError, match=message):
+    with pytest.raises(error, match=message):
         Session(tiny_recipe(tiny_data, distill={"teachers": teachers, **distill}))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from headstart.cache.batches import BatchMaker
+from headstart.config import flat
 from headstart.distill import Teacher
 from headstart.records import Finite, Record
 
@@ -87,10 +88,10 @@ def sketch(inputs: Any) -> list[float]:
     """
     numbers = []
     for value in _tensors(inputs):
-        flat = value.detach().cpu().double().flatten()
-        angles = torch.arange(len(flat), dtype=torch.float64)
-        waves = [flat @ torch.cos(frequency * 0.7 * angles) for frequency in range(1, _PROJECTIONS)]
-        numbers += [flat.mean().item(), *(wave.item() / math.sqrt(len(flat)) for wave in waves)]
+        row = value.detach().cpu().double().flatten()
+        angles = torch.arange(len(row), dtype=torch.float64)
+        waves = [row @ torch.cos(frequency * 0.7 * angles) for frequency in range(1, _PROJECTIONS)]
+        numbers += [row.mean().item(), *(wave.item() / math.sqrt(len(row)) for wave in waves)]
     return numbers
 
 
@@ -108,7 +109,7 @@ def differences(cached: Fingerprint, now: Fingerprint) -> list[str]:
 
 
 def _differing(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    before, after = _flat(old, section), _flat(new, section)
+    before, after = flat(old, f"{section}."), flat(new, f"{section}.")
     return [
         f"{key}: {_shown(before.get(key))} in the cache, {_shown(after.get(key))} now"
         for key in sorted(before.keys() | after.keys())
@@ -122,12 +123,6 @@ def _tensors(inputs: Any) -> Iterator[Tensor]:
     for value in inputs if isinstance(inputs, tuple) else (inputs,):
         if isinstance(value, Tensor):
             yield value
-
-
-def _flat(value: Any, key: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {key: value}
-    return {name: item for part in value for name, item in _flat(value[part], f"{key}.{part}").items()}
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,8 @@ def glue(
         float | None, typer.Option(min=0, help="Epochs of a fine-tuning at most.", show_default=False)
     ] = None,
     lr_scale: Annotated[
-        float, typer.Option(min=0, help="Learning rates over the protocol's; small encoders learn more with about 10.")
+        float,
+        typer.Option(min=0, help="Learning rates over the protocol's, which are for BERT-base."),
     ] = 1.0,
     precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
     out: Annotated[

@@ -10,6 +10,9 @@ import hashlib
 import math
 import struct
 from collections.abc import Sequence
+from typing import Literal
+
+from headstart.errors import TeacherError
 
 
 def uniforms(count: int, *, seed: int, step: int, rank: int = 0) -> list[float]:
@@ -62,3 +65,30 @@ def draw(
     noise = [-math.log(-math.log(value)) for value in uniforms(teachers, seed=seed, step=step, rank=rank)]
     keys = [key + math.log(weight) for key, weight in zip(noise, weights or [1.0] * teachers, strict=True)]
     return tuple(sorted(sorted(range(teachers), key=keys.__getitem__)[-count:]))
+
+
+def count_drawn(wanted: int | Literal["all"], teachers: int, *, weights: Sequence[float] | None) -> int:
+    """How many teachers a step asks.
+
+    Args:
+        wanted: A number, or all.
+        teachers: Size of the pool.
+        weights: As in `draw`.
+
+    Raises:
+        TeacherError: The pool has not as many, or the weights do not fit it or the draw.
+
+    Example:
+        >>> count_drawn("all", 3, weights=None)
+        3
+    """
+    count = teachers if wanted == "all" else wanted
+    if not (isinstance(count, int) and 1 <= count <= teachers):
+        raise TeacherError(f"draw={wanted!r} must be a number from 1 to {teachers} (the pool's size) or 'all'")
+    if weights is not None and (len(weights) != teachers or not all(0 < weight < math.inf for weight in weights)):
+        raise TeacherError(f"weights={list(weights)} must be {teachers} positive numbers, one per teacher")
+    if weights is not None and 1 < count < teachers:
+        raise TeacherError(
+            f"weights with draw={count} of {teachers} would bias the mean; draw 1 or 'all', or drop the weights"
+        )
+    return count

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.draw import draw
+from headstart.distill.draw import count_drawn, draw
 from headstart.distill.losses import Average, widen
 from headstart.distill.residence import Stream
 from headstart.distill.sharding import Shards
@@ -82,15 +82,7 @@ class TeacherPool:
             raise TeacherError("the pool of teachers is empty; give at least one, or leave the Distiller out")
         if len({id(getattr(teacher, "module", teacher)) for teacher in self.teachers}) < size:
             raise TeacherError("the pool holds one module twice; use weights to draw a teacher more often")
-        count = size if draw == "all" else draw
-        if not (isinstance(count, int) and 1 <= count <= size):
-            raise TeacherError(f"draw={draw!r} must be a number from 1 to {size} (the pool's size) or 'all'")
-        if weights is not None and (len(weights) != size or not all(0 < weight < float("inf") for weight in weights)):
-            raise TeacherError(f"weights={list(weights)} must be {size} positive numbers, one per teacher")
-        if weights is not None and 1 < count < size:
-            raise TeacherError(
-                f"weights with draw={count} of {size} would bias the mean; draw 1 or 'all', or drop the weights"
-            )
+        count = count_drawn(draw, size, weights=weights)
         if not -(2**63) <= seed < 2**63:
             raise TeacherError(f"seed={seed} must be a signed 64-bit number, from -2**63 to 2**63 - 1")
         self.draw = count

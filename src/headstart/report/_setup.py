@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from headstart.config import flat
 from headstart.records import Arm, RaceRecord, RunRecord
 from headstart.report import _format
 from headstart.report._format import NOTHING
@@ -45,7 +46,7 @@ def difference_table(record: RaceRecord) -> Table:
     columns = (Column("Setting", "label"), *(Column(arm.name, "text") for arm in record.arms))
     resolved = [_common(_settings_of(record, arm)) for arm in record.arms]
     if not all(resolved):
-        resolved = [_flat(arm.overrides) for arm in record.arms]
+        resolved = [_set(arm.overrides) for arm in record.arms]
     rows = [
         [key, *(_written(settings[key]) if key in settings else NOTHING for settings in resolved)]
         for key in dict.fromkeys(key for settings in resolved for key in settings)
@@ -75,25 +76,19 @@ def _settings_of(record: RaceRecord, arm: Arm) -> list[RunRecord]:
 
 def _common(runs: list[RunRecord]) -> dict[str, Any]:
     """The settings that are the same in all runs of an arm: the others are its budgets and seeds."""
-    flat = [_flat(run.settings) for run in runs]
-    same = {key for key in (flat[0] if flat else ()) if all(key in one and one[key] == flat[0][key] for one in flat)}
-    return {key: flat[0][key] for key in flat[0] if key in same} if flat else {}
+    each = [_set(run.settings) for run in runs]
+    same = {key for key in (each[0] if each else ()) if all(key in one and one[key] == each[0][key] for one in each)}
+    return {key: each[0][key] for key in each[0] if key in same} if each else {}
 
 
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys; what is not set at all is left out.
+def _set(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key; what is not set at all is left out.
 
     Example:
-        >>> _flat({"train": {"lr": 0.1, "clip_norm": None}, "distill": {"teachers": ["old"]}})
+        >>> _set({"train": {"lr": 0.1, "clip_norm": None}, "distill": {"teachers": ["old"]}})
         {'train.lr': 0.1, 'distill.teachers': ['old']}
     """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
-        elif value is not None:
-            found[before + key] = value
-    return found
+    return {key: value for key, value in flat(settings).items() if value is not None}
 
 
 def _written(value: Any) -> str:

@@ -14,6 +14,8 @@ from pydantic import (
 )
 
 from headstart.config import Config, Fraction, Positive
+from headstart.distill.draw import count_drawn
+from headstart.errors import TeacherError
 from headstart.teachers import TeacherEntry, expand_spec
 
 
@@ -96,11 +98,10 @@ class Distill(Config):
 
     @model_validator(mode="after")
     def _draws_there_are_teachers_for(self) -> Distill:
-        size = len(self.teachers)
-        if self.draw != "all" and self.draw > size:
-            raise ValueError(f"draw={self.draw} is more than there are teachers ({size})")
-        if self.weights is not None and (len(self.weights) != size or not all(odds > 0 for odds in self.weights)):
-            raise ValueError(f"weights={self.weights}: give a number above 0 for each of the teachers ({size})")
+        try:
+            count_drawn(self.draw, len(self.teachers), weights=self.weights)
+        except TeacherError as error:  # of which pydantic would not say where in the recipe it is
+            raise ValueError(str(error)) from None
         return self
 
     @model_validator(mode="after")

@@ -38,13 +38,17 @@ def connect(**tracking: Any) -> Accelerator:
     # Told all that it would else take from its own configuration: the recipe decides how a batch is cut, and a compiled
     # student would give its weights other names. Not told of the precision: it would turn all logits into float32, a
     # copy that no loss here needs.
-    return Accelerator(
+    first = not distributed.is_initialized()
+    accelerator = Accelerator(
         mixed_precision="no",
         cpu=processor,
         dynamo_backend="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         **tracking,
     )
+    if first:  # else one that refuses what follows leaves before another has found it, which then tells of that instead
+        wait_for_all()
+    return accelerator
 
 
 def rank() -> int:

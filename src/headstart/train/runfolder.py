@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from headstart.config import flat
 from headstart.errors import HeadstartError
 from headstart.records import RunRecord, read_record, write_atomically, write_record
 from headstart.teachers import DESCRIPTION_KEY
@@ -147,21 +148,12 @@ def same_recipe(path: Path, recipe: Recipe, *, but: Iterable[str] = ()) -> bool:
 def _changes(path: Path, recipe: Recipe) -> str:
     """In which keys a recipe is not the one in a file, the first few."""
     try:
-        was, now = _by_key(load_recipe(path).model_dump(mode="json")), _by_key(recipe.model_dump(mode="json"))
+        was, now = flat(load_recipe(path).model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
     except HeadstartError:
         return "is none that this version can read"
     keys = [key for key in {**was, **now} if was.get(key) != now.get(key) and key != "train.accumulate"]
     told = [f"{key} was {was.get(key, 'not there')}, is now {now.get(key, 'not there')}" for key in keys[:_CHANGES]]
-    return "; ".join([*told, *(["and more"] if len(keys) > _CHANGES else [])])
-
-
-def _by_key(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        below = _by_key(value) if isinstance(value, dict) and value else None
-        found |= {key: value} if below is None else {f"{key}.{name}": item for name, item in below.items()}
-    return found
+    return "; ".join([*told, *(["and more"] if len(keys) > _CHANGES else [])]) or "a mapping was empty, or is now"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from headstart.config import flat
 from headstart.errors import RecipeError
 from headstart.records import RaceRecord, RunRecord
 from headstart.train import ranks
@@ -61,7 +62,7 @@ class Trackers:
         offline = os.environ.get("WANDB_MODE", "offline")
         self._accelerator.init_trackers(
             recipe.name,
-            config={**_flat(recipe.model_dump(mode="json")), **_flat(labels or {})},
+            config={**_plain(recipe.model_dump(mode="json")), **_plain(labels or {})},
             init_kwargs={
                 "wandb": {"name": folder.name, "dir": str(folder), "mode": offline},
                 "mlflow": {"run_name": folder.name},
@@ -106,17 +107,15 @@ def track_race(record: RaceRecord, recipe: Recipe, folder: Path) -> None:
         trackers.log(figures, step=0)
 
 
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str | float]:
+def _plain(settings: Mapping[str, Any]) -> dict[str, str | float]:
     """Settings as the trackers take them: dotted keys, plain values, nothing that is not set.
 
     Example:
-        >>> _flat({"train": {"lr": 0.1, "clip_norm": None}, "distill": {"teachers": ["old"]}})
+        >>> _plain({"train": {"lr": 0.1, "clip_norm": None}, "distill": {"teachers": ["old"]}})
         {'train.lr': 0.1, 'distill.teachers': '["old"]'}
     """
-    found: dict[str, str | float] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
-        elif value is not None:
-            found[before + key] = value if isinstance(value, str | int | float) else json.dumps(value)
-    return found
+    return {
+        key: value if isinstance(value, str | int | float) else json.dumps(value)
+        for key, value in flat(settings).items()
+        if value is not None
+    }

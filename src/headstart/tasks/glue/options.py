@@ -22,9 +22,9 @@ class GlueOptions(Config):
     epochs: float | None = Field(None, gt=0)
     """Epochs of a fine-tuning at most; null: as many as the protocol has, 3 to 10."""
     lr_scale: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Learning rates over the protocol's, which were chosen for BERT-base. Small encoders need larger ones: the
-    smallest BERT of Turc et al. (arXiv 1908.08962) were fine-tuned at up to 3e-4, ten times as much. Weight decay per
-    step, which the authors decouple from the rate, stays."""
+    """Learning rates over the protocol's, which were chosen for BERT-base. The smallest BERT of Turc et al. (arXiv
+    1908.08962) were fine-tuned at up to 3e-4, ten times as much. Weight decay per step, which the authors decouple
+    from the rate, stays."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """bf16: autocast."""
 
