@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from headstart import Distiller, TeacherPool
 from headstart.cache import Batches, CachedTeacher, Keep, write_cache
 from headstart.distill import Teacher
-from headstart.distill.targets import Keys, TargetSource
+from headstart.distill.targets.source import Keys, TargetSource
 from headstart.tasks import Batch
 from headstart.tasks.images.resnet import ResNet
 from results_file import RESULTS, Figure, command_line, finish

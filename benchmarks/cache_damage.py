@@ -12,7 +12,7 @@ from headstart.cache import CachedTeacher, Fingerprint, Keep
 from headstart.cache.reader import CacheFile
 from headstart.cache.source import cache_file
 from headstart.distill import kl
-from headstart.distill.targets import Keys, Use
+from headstart.distill.targets.source import Keys, Use
 from headstart.errors import HeadstartError
 
 KEPT = [Keep("full"), Keep("top-k", 5), Keep("sampled", 8)]

@@ -11,7 +11,7 @@ from headstart.cache import Fingerprint, Keep
 from headstart.cache.container import Header
 from headstart.cache.source import cache_file
 from headstart.cache.writer import CacheWriter
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 
 TEMPERATURE = 4.0
 

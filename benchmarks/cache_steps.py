@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from headstart import Distiller, TeacherPool
 from headstart.cache import CachedTeacher, Keep
 from headstart.distill import Teacher
-from headstart.distill.targets import Keys, Target, TargetSource, Use
+from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.tasks.images.resnet import ResNet
 from step_times import Step
 

@@ -20,11 +20,11 @@ from statistics import mean
 import torch
 from scipy import stats
 
+from headstart.experiment.race import race_recipe
+from headstart.recipe.load import load_recipe
+from headstart.recipe.recipe import Recipe
 from headstart.records import ArmResult, Estimate, RaceRecord, RunRecord
 from headstart.report import verdict_sentence, write_report
-from headstart.train.load import load_recipe
-from headstart.train.race_recipe import race_recipe
-from headstart.train.recipe import Recipe
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
 DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from headstart import Distiller
-from headstart.train.clock import Clock
+from headstart.train.costs.clock import Clock
 from step_times import WARM_UP, no_garbage_collection, paired_ratios
 
 OPTIONS: dict[str, Any] = {"stop": 1.0, "temperature": TEMPERATURE, "weight": WEIGHT}

@@ -21,10 +21,10 @@ from statistics import mean
 import torch
 from scipy import stats
 
+from headstart.experiment.worker_processes import Workers
 from headstart.race import run_folder
 from headstart.records import RaceRecord, RunRecord, read_record
 from headstart.tasks.glue import GlueOptions, GlueRecord, TaskScore, glue_score
-from headstart.train.workers import Workers
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
 Scores = Mapping[str, Mapping[int, GlueRecord]]  # by arm and seed of pretraining

@@ -34,8 +34,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from headstart.tasks.images._streamed import StreamedImages
 from headstart.tasks.images.config import Augment, ImageData
+from headstart.tasks.images.data.streamed import StreamedImages
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 from step_times import median_figure
 from torchdistill_box import import_torchvision

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from headstart.race.cells import FloatArray
+from headstart.race.statistics.cells import FloatArray
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 from synthetic_races import ARMS, SHAPES, SPREADS, Counts, Flags, simulate
 

@@ -30,8 +30,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from headstart.train.load import parse_recipe
-from headstart.train.recipe import Recipe
+from headstart.recipe.load import parse_recipe
+from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 

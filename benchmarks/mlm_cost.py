@@ -26,10 +26,10 @@ from torch.nn import functional as F
 
 from headstart import Distiller
 from headstart.distill import cross_entropy
+from headstart.recipe.load import load_recipe, varied
+from headstart.recipe.recipe import MlmRecipe, Recipe
 from headstart.tasks.text.tokenizer import SPECIAL, wrap
-from headstart.train.load import load_recipe, varied
-from headstart.train.optim import build_optimizer
-from headstart.train.recipe import MlmRecipe, Recipe
+from headstart.train.optimizer import build_optimizer
 from headstart.train.run import train
 from headstart.train.session import Session
 from results_file import RESULTS, command_line, finish

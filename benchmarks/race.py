@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from headstart.experiment.race import race_recipe
 from headstart.race import judge
+from headstart.recipe.load import load_recipe
 from headstart.records import ArmResult, RaceRecord, RunRecord, read_record, write_record
 from headstart.report import verdict_sentence, write_report
-from headstart.train.load import load_recipe
-from headstart.train.race_recipe import race_recipe
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from headstart.records import Amount, Finite, Record, write_atomically
-from headstart.train.environment import environment
+from headstart.train.costs.environment import environment
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from headstart.distill.sharding import layers
+from headstart.distill.pool.sharding import layers
 from headstart.tasks.text.masked_head import attach_masked_head
-from headstart.train.flops import forward_flops, step_flops
+from headstart.train.costs.flops import forward_flops, step_flops
 
 PIXELS, TOKENS, MASKED = 224, 128, 19  # of an image's side; of a sequence; 15 % of these
 VOCABULARY = 30522

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from headstart.train.calibrate import median_interval
-from headstart.train.clock import Clock
+from headstart.experiment.calibrate import median_interval
+from headstart.train.costs.clock import Clock
 from results_file import Figure
 
 Step = Callable[[], Tensor]

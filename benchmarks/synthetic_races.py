@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.race.cells import Cells, FloatArray
-from headstart.race.interval import speedup_ends
-from headstart.race.noise import Noise
-from headstart.race.overlap import overlap_margin, overlap_speedup
-from headstart.race.speedup import compare, compare_at
+from headstart.race.statistics.cells import Cells, FloatArray
+from headstart.race.statistics.interval import speedup_ends
+from headstart.race.statistics.noise import Noise
+from headstart.race.statistics.overlap import overlap_margin, overlap_speedup
+from headstart.race.statistics.speedup import compare, compare_at
 
 Flags = NDArray[np.bool_]
 

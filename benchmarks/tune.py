@@ -19,11 +19,11 @@ from typing import Any
 import torch
 import yaml
 
+from headstart.experiment.worker_processes import Workers
+from headstart.recipe.load import parse_recipe, varied
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
-from headstart.train.load import parse_recipe, varied
-from headstart.train.recipe import Recipe
 from headstart.train.run import train
-from headstart.train.workers import Workers
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
 HERE = Path(__file__).parent

@@ -14,7 +14,9 @@ os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
 import torch
 from accelerate.state import AcceleratorState
 
+from headstart.train.run import train
 from tests.tasks.images.photos import FORMS, cutting, write_photos
+from tests.tiny import tiny_recipe, write_images
 
 torch.set_num_threads(1)
 
@@ -59,3 +61,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the same photographs in each form of files; they are not to be changed."""
     folder = tmp_path_factory.mktemp("photos")
     return {form: write_photos(folder / form, form) for form in FORMS}
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of tiny images."""
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def teachers(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> list[str]:
+    """Return two finished runs."""
+    folder = tmp_path_factory.mktemp("teachers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(folder / "cache"))
+        for seed in (7, 8):
+            train(tiny_recipe(tiny_data, train__seed=seed, train__steps=30), folder / f"seed{seed}")
+    return [str(folder / "seed7"), str(folder / "seed8")]

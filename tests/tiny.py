@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from headstart.recipe.load import dump_recipe, parse_recipe
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
 from headstart.tasks.images import ImageModel, build_model
-from headstart.train.load import dump_recipe, parse_recipe
-from headstart.train.recipe import Recipe
-from headstart.train.runfolder import RunFolder
+from headstart.train.state.run_folder import RunFolder
 
 CLASSES = ("bright", "left", "top")
 SIZE = 8

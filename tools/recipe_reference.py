@@ -14,7 +14,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from headstart.train.recipe import RECIPES, Recipe
+from headstart.recipe.recipe import RECIPES, Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 

@@ -36,7 +36,7 @@ class FakeTime:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTime]:
     time = FakeTime()
     with monkeypatch.context() as patch:
-        patch.setattr("headstart.train.clock.time.perf_counter", lambda: time.now)
+        patch.setattr("headstart.train.costs.clock.time.perf_counter", lambda: time.now)
         yield time
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from headstart.cache import CachedTeacher, Forecast, Keep, write_cache
 from headstart.cache.reader import CacheFile
 from headstart.distill import Teacher, mse
-from headstart.distill.sparse import Sampled
+from headstart.distill.targets.sparse import Sampled
 from headstart.errors import HeadstartError, TeacherError
 from headstart.records import TeacherCost
 from tests.cache.toy import DATA, KEEP, SIZE, USE, Toy, keys_of, toy_batches, toy_teacher, write_toy

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from headstart.cache.formats import FullRows, Keep, SampledRows, TopKRows
-from headstart.distill.sparse import TopK, sampled_target, top_k_target
+from headstart.distill.targets.sparse import TopK, sampled_target, top_k_target
 from headstart.errors import HeadstartError
 
 

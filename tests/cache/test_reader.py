@@ -14,7 +14,7 @@ from headstart.cache.fingerprint import Fingerprint
 from headstart.cache.formats import FullRows
 from headstart.cache.reader import CacheFile
 from headstart.cache.writer import CacheWriter
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 from headstart.errors import TeacherError
 from tests.cache.toy import SIZE, Toy, keys_of, toy_batches, toy_teacher, write_toy
 

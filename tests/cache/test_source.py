@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from headstart.cache import CachedTeacher, Keep, fingerprint, write_cache
 from headstart.distill import Distiller, Teacher, TeacherPool
-from headstart.distill.targets import Keys, TargetSource
+from headstart.distill.targets.source import Keys, TargetSource
 from headstart.errors import HeadstartError, TeacherError
 from tests.cache.toy import CLASSES, DATA, FEATURES, KEEP, SIZE, USE, Toy, keys_of, toy_batches, toy_teacher, write_toy
 

@@ -21,7 +21,7 @@ from headstart.cache import Keep, write_cache
 from headstart.cache.container import Layout, pack_block, read_preamble
 from headstart.cache.reader import CacheFile
 from headstart.cache.writer import CacheWriter
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 from headstart.errors import HeadstartError
 from tests.cache.toy import DATA, KEEP, SIZE, USE, Toy, toy_batches, toy_teacher, write_toy
 

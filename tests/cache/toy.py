@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from headstart.cache import Batches, Keep, write_cache
 from headstart.distill import Teacher, kl
-from headstart.distill.targets import Keys, Use
+from headstart.distill.targets.source import Keys, Use
 from headstart.tasks import Batch
 from headstart.tasks.order import EpochOrder
 from headstart.tasks.random import random_below

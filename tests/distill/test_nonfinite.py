@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from headstart.distill import LOSSES, Distiller, Teacher, TeacherPool
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
-from headstart.distill.sparse import top_k_target
-from headstart.distill.targets import Keys, Target, TargetSource, Use
+from headstart.distill.targets.source import Keys, Target, TargetSource, Use
+from headstart.distill.targets.sparse import top_k_target
 from headstart.errors import TeacherError
 
 Make = Callable[..., Tensor]

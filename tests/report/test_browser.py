@@ -12,7 +12,7 @@ from PIL import Image
 from browser import Browser, find_browser
 from headstart.records import RaceRecord
 from headstart.report import write_comparison, write_report
-from tests.report.test_training import logged
+from tests.report.pictures.test_training import logged
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,9 +12,9 @@ from rich.console import Console
 from headstart.errors import HeadstartError
 from headstart.records import Estimate, RaceRecord
 from headstart.report import Price, races_table, verdict_sentence, write_comparison
-from headstart.report._compare import _speedups, comparison_table
-from headstart.report._format import NOTHING
-from headstart.report._tables import Link
+from headstart.report.compare import _speedups, comparison_table
+from headstart.report.figures import NOTHING
+from headstart.report.result_tables import Link
 
 
 @pytest.fixture

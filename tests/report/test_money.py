@@ -9,10 +9,10 @@ import pytest
 from headstart.errors import HeadstartError
 from headstart.records import RaceRecord
 from headstart.report import Price
-from headstart.report._answers import answers
-from headstart.report._format import NOTHING
-from headstart.report._money import money_table
-from headstart.report._page import render_page
+from headstart.report.answers import answers
+from headstart.report.figures import NOTHING
+from headstart.report.money import money_table
+from headstart.report.page import render_page
 
 # 360 an hour is a tenth a second.
 PRICE = Price(360.0, "EUR")

@@ -12,8 +12,8 @@ import pytest
 from headstart.errors import HeadstartError
 from headstart.records import Arm, Failure, RaceRecord
 from headstart.report import verdict_sentence, write_report
-from headstart.report._format import NOTHING
-from headstart.report._page import draw_pictures, render_page
+from headstart.report.figures import NOTHING
+from headstart.report.page import draw_pictures, render_page
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "\"><script>alert('x')</script>&amp;"

@@ -15,7 +15,7 @@ from headstart.records import RunRecord
 from headstart.tasks.text import MaskedLM
 from headstart.teachers import TeacherOptions, find_teacher, load_teacher
 from headstart.teachers.doctor import doctor
-from headstart.train.runfolder import RunFolder
+from headstart.train.state.run_folder import RunFolder
 from tests.tasks.text import tiny
 from tests.tiny import tiny_recipe
 

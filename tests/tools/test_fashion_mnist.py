@@ -14,7 +14,7 @@ import pytest
 
 import fashion_mnist
 from headstart.errors import DataError
-from headstart.tasks.images.data import load_images
+from headstart.tasks.images.data.image_set import load_images
 
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
 LABELS = np.array([9, 0, 4], dtype=np.uint8)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from headstart.train.recipe import RECIPES, Recipe
+from headstart.recipe.recipe import RECIPES, Recipe
 from recipe_reference import PAGE, reference
 
 

@@ -12,10 +12,10 @@ from unittest import mock
 
 import torch
 
-from headstart.train.checkpoint import save_checkpoint
-from headstart.train.recipe import Recipe
+from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
-from headstart.train.runfolder import METRICS, RunFolder
+from headstart.train.state.checkpoint import save_checkpoint
+from headstart.train.state.run_folder import METRICS, RunFolder
 
 # Forked from a server that has done the slow imports and nothing else: quick, and without this process's threads.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -71,7 +71,7 @@ def _in_a_line_of_metrics() -> None:
 
 
 def _between_weights_and_record() -> None:
-    mock.patch("headstart.train.runfolder.write_record", _die).start()
+    mock.patch("headstart.train.state.run_folder.write_record", _die).start()
 
 
 POINTS: dict[str, Callable[[], None]] = {
@@ -93,7 +93,7 @@ def _replace_checkpoint(number: int, save: Callable[[Path, dict[str, Any]], None
         calls += 1
         (save if calls == number else save_checkpoint)(folder, state)
 
-    mock.patch("headstart.train.resume.save_checkpoint", counted).start()
+    mock.patch("headstart.train.state.resume.save_checkpoint", counted).start()
 
 
 def _save_half(folder: Path, state: dict[str, Any]) -> None:

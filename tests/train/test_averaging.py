@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, read_record
 from headstart.train.averaging import average_of
-from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe, weight_bits

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
-from headstart.distill.draw import draw
+from headstart.distill.pool.draw import draw
 from headstart.errors import HeadstartError, RecipeError
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, read_record
 from headstart.train import ranks
 from headstart.train.parallel import gathered
-from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe, weight_bits, write_images, write_run
@@ -227,7 +227,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(tiny_data: Path) -> None
 
 def train_on_a_disk_of_its_own(recipe: Recipe, folder: Path) -> None:
     with (
-        mock.patch("headstart.train.runfolder._SEEN_WITHIN", 0.5),
+        mock.patch("headstart.train.state.run_folder._SEEN_WITHIN", 0.5),
         pytest.raises(HeadstartError, match=r"not all processes see what the first one writes there; give an --out on"),
     ):
         train(recipe, folder / os.environ["RANK"])

@@ -15,10 +15,10 @@ from unittest import mock
 import pytest
 
 from headstart.errors import Preempted
-from headstart.train.checkpoint import checkpoints, save_checkpoint
-from headstart.train.recipe import Recipe
+from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
+from headstart.train.state.checkpoint import checkpoints, save_checkpoint
 from tests.tiny import tiny_recipe, weight_bits
 from tests.train.processes import end_codes, run_together, start_together
 from tests.train.test_distributed import check_equal_weights
@@ -142,7 +142,7 @@ def leave_slowly(recipe: Recipe, folder: Path) -> None:
         time.sleep(1)
         save_checkpoint(*what)
 
-    mock.patch("headstart.train.resume.save_checkpoint", slowly).start()
+    mock.patch("headstart.train.state.resume.save_checkpoint", slowly).start()
     try:
         be_preempted(recipe, folder, 6)
     except SystemExit:

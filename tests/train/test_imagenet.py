@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from headstart.train.load import load_recipe
-from headstart.train.recipe import Recipe
+from headstart.recipe.load import load_recipe
+from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tasks.images.photos import FORMS, cutting, torchvision_works

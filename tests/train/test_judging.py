@@ -11,14 +11,14 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'hea
 pytest.importorskip("sklearn", reason="GLUE needs headstart[text]")
 
 from headstart.errors import DataError, RecipeError
+from headstart.experiment.race import race_recipe
+from headstart.recipe.load import dump_recipe, load_recipe, parse_recipe
 from headstart.records import RunRecord, read_record
 from headstart.tasks.glue import GLUE_TASKS, GlueOptions, GlueRecord, glue_score, job
 from headstart.tasks.glue.finetune import finetune
 from headstart.tasks.glue.results import Making, SeedScore, over_seeds, over_tasks
 from headstart.train import judging
 from headstart.train.judging import judged
-from headstart.train.load import dump_recipe, load_recipe, parse_recipe
-from headstart.train.race_recipe import race_recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tasks.glue.tiny import write_task

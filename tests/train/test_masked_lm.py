@@ -13,8 +13,8 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'hea
 
 from headstart.distill import LOSSES
 from headstart.errors import HeadstartError, TeacherError
-from headstart.train.load import parse_recipe
-from headstart.train.recipe import Recipe
+from headstart.recipe.load import parse_recipe
+from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tasks.text.words import word_tokenizer

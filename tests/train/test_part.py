@@ -10,9 +10,9 @@ import torch
 
 from headstart.distill import Distiller, Teacher
 from headstart.errors import RecipeError
-from headstart.train.kinds import distill_kind
-from headstart.train.load import dump_recipe
-from headstart.train.recipe import Recipe
+from headstart.recipe.load import dump_recipe
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import distill_kind
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, read_record
-from headstart.train.checkpoint import checkpoints
-from headstart.train.recipe import Recipe
 from headstart.train.run import train
+from headstart.train.state.checkpoint import checkpoints
 from tests.tiny import tiny_recipe, weight_bits
 from tests.train.dying import POINTS, train_until_killed
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError, TeacherError
+from headstart.recipe.load import load_recipe
 from headstart.records import RunRecord, read_record
 from headstart.tasks.images import task as image_task
 from headstart.teachers import load_teacher
-from headstart.train.flops import forward_flops, step_flops
-from headstart.train.load import load_recipe
+from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe, weight_bits, write_run
@@ -224,7 +224,7 @@ def test_teachers_seconds_follow_from_the_number_of_their_forwards(
     tiny_data: Path, teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = itertools.count()
-    monkeypatch.setattr("headstart.train.clock.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("headstart.train.costs.clock.time.perf_counter", lambda: float(next(ticks)))
     recipe = tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 0.5}, train__accumulate=2)
     record = train(recipe, tmp_path)
     # One tick a forward, two micro-batches a step, half of the twelve steps.

@@ -12,10 +12,10 @@ from torch.distributed.tensor import DTensor
 
 from headstart.distill import TeacherPool
 from headstart.errors import RecipeError
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import distill_kind
 from headstart.records import RunRecord, read_record
 from headstart.train import ranks
-from headstart.train.kinds import distill_kind
-from headstart.train.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from headstart.errors import RecipeError, TeacherError
-from headstart.train.caching import cache_recipe
-from headstart.train.kinds import distill_kind
-from headstart.train.load import dump_recipe
-from headstart.train.recipe import Recipe
+from headstart.experiment.fill_cache import cache_recipe
+from headstart.recipe.load import dump_recipe
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import distill_kind
 from headstart.train.run import train
 from tests.tiny import tiny_recipe, weight_bits
 

@@ -11,9 +11,9 @@ import pytest
 from accelerate import tracking
 
 from headstart.errors import RecipeError
+from headstart.recipe.load import dump_recipe
 from headstart.records import Arm, ArmResult, Estimate, RaceRecord
 from headstart.train import ranks
-from headstart.train.load import dump_recipe
 from headstart.train.run import train
 from headstart.train.trackers import Trackers, require_trackers, track_race
 from tests.tiny import tiny_recipe

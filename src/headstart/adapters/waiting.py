@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool
-from headstart.distill.pool import as_pool
+from headstart.distill.pool.pool import as_pool
 from headstart.errors import HeadstartError, TeacherError
 
 Teachers = TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]

@@ -23,7 +23,7 @@ from headstart.cache.source import cache_file
 from headstart.cache.writer import CacheWriter
 from headstart.distill import Teacher
 from headstart.distill.nonfinite import finite_rows
-from headstart.distill.targets import Keys, Use
+from headstart.distill.targets.source import Keys, Use
 from headstart.errors import HeadstartError, TeacherError
 from headstart.records import TeacherCost
 from headstart.tasks import Batch

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from headstart.cache.fingerprint import Fingerprint
 from headstart.cache.formats import RowFormat
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 from headstart.errors import HeadstartError
 from headstart.records import Amount, Record, TeacherCost
 

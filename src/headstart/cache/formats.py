@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from headstart.cache.bits import bits_for, pack, packed_bytes, unpack
-from headstart.distill.sparse import Sampled, TopK, sampled_target, top_k_target
-from headstart.distill.targets import Use, check_sparse
+from headstart.distill.targets.source import Use, check_sparse
+from headstart.distill.targets.sparse import Sampled, TopK, sampled_target, top_k_target
 from headstart.errors import HeadstartError
 from headstart.records import Record
 

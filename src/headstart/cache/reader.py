@@ -22,7 +22,7 @@ from headstart.cache.container import (
     read_footer,
     read_preamble,
 )
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 from headstart.errors import HeadstartError, TeacherError
 from headstart.records import TeacherCost
 

@@ -12,7 +12,7 @@ import torch
 from headstart.cache.fingerprint import Fingerprint, differences
 from headstart.cache.formats import FullRows, check_rows
 from headstart.cache.reader import CacheFile
-from headstart.distill.targets import Keys, Target, TargetSource, Use
+from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.errors import HeadstartError, TeacherError
 from headstart.records import TeacherCost
 

@@ -25,7 +25,7 @@ from headstart.cache.container import (
 )
 from headstart.cache.fingerprint import differences
 from headstart.cache.reader import CacheFile, map_file
-from headstart.distill.targets import Keys
+from headstart.distill.targets.source import Keys
 from headstart.errors import HeadstartError
 
 Plan = Sequence[tuple[int, int]]  # step and part of each block

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from headstart.cli.caching import cache
-from headstart.cli.racing import race, report
-from headstart.cli.scoring import glue
-from headstart.cli.teaching import doctor, teachers
-from headstart.cli.training import train
+from headstart.cli.cache import cache
+from headstart.cli.glue import glue
+from headstart.cli.race import race, report
+from headstart.cli.teachers import doctor, teachers
+from headstart.cli.train import train
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.asking import Asked, Asking
-from headstart.distill.combine import both_losses, distillation_loss
-from headstart.distill.eager import outside_graphs
+from headstart.distill.ask_teachers import Asked, Asking
+from headstart.distill.batch_loss import both_losses, distillation_loss
 from headstart.distill.fused import cross_entropy, fusable
 from headstart.distill.last_call import LastCall
 from headstart.distill.losses import Average, LossFunction
 from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
-from headstart.distill.pool import TeacherPool, as_pool
-from headstart.distill.targets import Keys, TargetSource, Use
+from headstart.distill.outside_graphs import outside_graphs
+from headstart.distill.pool.pool import TeacherPool, as_pool
+from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 

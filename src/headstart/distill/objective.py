@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headstart.distill.losses import LOSSES, Average, Loss, LossFunction, standardized
-from headstart.distill.pool import average_logits
+from headstart.distill.pool.pool import average_logits
 from headstart.errors import HeadstartError
 
 IGNORED = -100  # label of a row without a target, as in torch.nn.functional.cross_entropy

@@ -13,20 +13,20 @@ from typing import Any
 from headstart.race.command import command_function
 from headstart.race.definition import Definition
 from headstart.race.listener import Listener, Silent, time_left
-from headstart.race.naming import run_folder, run_name
-from headstart.race.once import RaceFunction, finished_run, run_once
+from headstart.race.one_run import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
+from headstart.race.run_names import run_folder, run_name
 from headstart.race.runner import race
-from headstart.race.spending import most_telling_first
-from headstart.race.table import race_table, read_race
-from headstart.race.tradeoff import (
+from headstart.race.statistics.tradeoff import (
     SpeedupCurve,
     TradeoffCurve,
     speedup_against_quality,
     speedup_at_quality,
     tradeoff_curves,
 )
-from headstart.race.verdict import judge
+from headstart.race.statistics.verdict import judge
+from headstart.race.table import race_table, read_race
+from headstart.race.time_limit import most_telling_first
 from headstart.records import RaceRecord
 
 __all__ = [

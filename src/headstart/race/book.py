@@ -8,9 +8,9 @@ from pathlib import Path
 
 from headstart.errors import RaceError
 from headstart.race.definition import Definition, check_definition
-from headstart.race.once import finished_run
+from headstart.race.one_run import finished_run
 from headstart.race.plan import Plan, Run
-from headstart.race.verdict import judge
+from headstart.race.statistics.verdict import judge
 from headstart.records import Failure, RaceRecord, RunRecord, read_record, write_record
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headstart.errors import RaceError
-from headstart.race.accept import accept
-from headstart.race.naming import budget_text, run_folder
+from headstart.race.check_record import accept
+from headstart.race.run_names import budget_text, run_folder
 from headstart.records import RunRecord
 
 _PLACEHOLDERS = ("arm", "budget", "seed", "record")

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field
 
 from headstart.errors import RaceError
-from headstart.race.naming import run_folder, run_name
 from headstart.race.plan import Run
+from headstart.race.run_names import run_folder, run_name
 from headstart.records import Record, read_record, write_record
 
 

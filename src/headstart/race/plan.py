@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headstart.errors import RaceError
-from headstart.race.naming import run_name
+from headstart.race.run_names import run_name
 from headstart.records import Arm, Curve
 
 _LONGEST_NAME = 200  # file systems stop at 255 bytes, and temporary files put something around it

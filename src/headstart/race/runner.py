@@ -11,9 +11,9 @@ from headstart.errors import HeadstartError, RaceError
 from headstart.race.book import Book, open_book
 from headstart.race.definition import Definition
 from headstart.race.listener import Listener, Silent
-from headstart.race.once import RaceFunction
+from headstart.race.one_run import RaceFunction
 from headstart.race.plan import plan_race
-from headstart.race.work import Work
+from headstart.race.scheduler import Work
 from headstart.records import Arm, Calibration, Curve, RaceRecord
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import HeadstartError
-from headstart.race.costs import run_cost
+from headstart.race.statistics.costs import run_cost
 from headstart.records import RaceRecord, RunRecord, read_record
 
 RACE = "race.json"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from headstart.report._compare import write_comparison
-from headstart.report._money import Price
-from headstart.report._page import write_report
-from headstart.report._terminal import races_table, results_table
-from headstart.report._verdict import quality_sentence, verdict_sentence
+from headstart.report.compare import write_comparison
+from headstart.report.money import Price
+from headstart.report.page import write_report
+from headstart.report.sentences import quality_sentence, verdict_sentence
+from headstart.report.terminal import races_table, results_table
 
 __all__ = [
     "Price",

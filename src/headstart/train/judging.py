@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from headstart.recipe.recipe import MlmRecipe, Recipe
 from headstart.records import RunRecord
 from headstart.tasks.glue import GLUE_TASKS, GlueOptions, GlueRecord, SilentGlueWatcher, at_hand, glue_score
-from headstart.train.recipe import MlmRecipe, Recipe
 
 
 def check_judging(recipe: Recipe) -> None:

@@ -11,23 +11,23 @@ import torch
 
 from headstart.distill.last_call import LastCall
 from headstart.errors import HeadstartError, Preempted
+from headstart.recipe.cycles import cycle_ends
+from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
 from headstart.tasks import Evaluation
 from headstart.train import ranks
-from headstart.train.checkpoint import remove_checkpoints
-from headstart.train.claim import claimed
-from headstart.train.clock import Clock
-from headstart.train.continuing import take_over
-from headstart.train.cycles import cycle_ends
-from headstart.train.energy import EnergyMeter
+from headstart.train.costs.clock import Clock
+from headstart.train.costs.energy import EnergyMeter
+from headstart.train.costs.known_before import known_before
 from headstart.train.judging import check_judging, judged, judged_by_glue
-from headstart.train.preemption import Preemption
-from headstart.train.recipe import Recipe
-from headstart.train.resume import resume, save
-from headstart.train.runfolder import RunFolder, peak_memory
 from headstart.train.session import Session
+from headstart.train.state.checkpoint import remove_checkpoints
+from headstart.train.state.lock import claimed
+from headstart.train.state.resume import resume, save
+from headstart.train.state.run_folder import RunFolder, peak_memory
+from headstart.train.state.signals import Preemption
+from headstart.train.state.take_over import take_over
 from headstart.train.trackers import Trackers
-from headstart.train.work import known_before
 
 _DIVERGED = "a lower train.lr, a longer train.warmup or train.clip_norm usually help"
 _GO_ON = "a checkpoint is written, and the same command goes on from there"

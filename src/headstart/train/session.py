@@ -17,27 +17,27 @@ from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
 from headstart.distill import Distiller, TeacherPool, Window
-from headstart.distill.sharding import shard
-from headstart.distill.targets import Keys
+from headstart.distill.pool.sharding import shard
+from headstart.distill.targets.source import Keys
 from headstart.errors import RecipeError
+from headstart.recipe.checks import check_settings
+from headstart.recipe.distill_section import Distill
+from headstart.recipe.image_sizes import side_of_step
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import run_window
+from headstart.recipe.train_section import Train
 from headstart.tasks import Batch, Evaluation, Task
 from headstart.tasks.images.progressive import resized
 from headstart.tasks.random import seed_of
 from headstart.train import ranks
 from headstart.train.averaging import average_of
-from headstart.train.cached import distilled_batches, require_targets
-from headstart.train.checks import check_settings
-from headstart.train.distill_section import Distill
-from headstart.train.kinds import run_window
-from headstart.train.optim import build_optimizer, lr_scale, set_lr
+from headstart.train.build_task import build_task, student_side
+from headstart.train.cached_targets import distilled_batches, require_targets
+from headstart.train.initial_weights import start_from
+from headstart.train.load_pool import load_pool
+from headstart.train.optimizer import build_optimizer, lr_scale, set_lr
 from headstart.train.parallel import average_statistics
-from headstart.train.pool import load_pool
-from headstart.train.recipe import Recipe
-from headstart.train.sizes import side_of_step
-from headstart.train.start import start_from
-from headstart.train.task import build_task, student_side
 from headstart.train.trackers import require_trackers
-from headstart.train.train_section import Train
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 

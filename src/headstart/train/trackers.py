@@ -14,9 +14,9 @@ from accelerate import Accelerator
 
 from headstart.config import flat
 from headstart.errors import RecipeError
+from headstart.recipe.recipe import Recipe
 from headstart.records import RaceRecord, RunRecord
 from headstart.train import ranks
-from headstart.train.recipe import Recipe
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 

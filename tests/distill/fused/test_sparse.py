@@ -12,7 +12,7 @@ from torch import Tensor
 from headstart.distill import kl
 from headstart.distill.fused import loss as fused_loss
 from headstart.distill.fused import sparse_loss
-from headstart.distill.sparse import TopK, sampled_target, top_k_target
+from headstart.distill.targets.sparse import TopK, sampled_target, top_k_target
 from headstart.errors import HeadstartError
 
 Make = Callable[..., Tensor]

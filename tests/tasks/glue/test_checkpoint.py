@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headstart.errors import HeadstartError
+from headstart.recipe.load import parse_recipe
 from headstart.records import RunRecord
 from headstart.tasks.glue.checkpoint import Classifier, load_classifier, open_checkpoint, save_encoder
 from headstart.tasks.text import MaskedLM
-from headstart.train.load import parse_recipe
-from headstart.train.runfolder import RunFolder
+from headstart.train.state.run_folder import RunFolder
 from tests.tasks.glue.tiny import POSITIONS, masked_lm, tokenizer, write_checkpoint
 from tests.tasks.text import tiny as text
 

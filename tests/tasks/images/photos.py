@@ -122,5 +122,5 @@ def cutting() -> AbstractContextManager[object]:
     stack = ExitStack()
     if not torchvision_works():
         for name, stand_in in (("training_transform", RandomPart), ("evaluation_transform", Whole)):
-            stack.enter_context(mock.patch(f"headstart.tasks.images._streamed.{name}", stand_in))
+            stack.enter_context(mock.patch(f"headstart.tasks.images.data.streamed.{name}", stand_in))
     return stack

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headstart.errors import RecipeError
 from headstart.tasks.images import ImageModel, build_model
 from headstart.tasks.images.blurpool import BlurConv2d, BlurMaxPool2d, with_blurpool
-from headstart.train.flops import count_flops
+from headstart.train.costs.flops import count_flops
 
 BINOMIAL = np.outer([1, 2, 1], [1, 2, 1]) / 16
 

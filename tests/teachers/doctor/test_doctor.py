@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import headstart
 from headstart.distill import Teacher, TeacherPool, Window
 from headstart.distill.inputs import renormalise
-from headstart.distill.targets import TargetSource
+from headstart.distill.targets.source import TargetSource
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import Check, doctor
 

@@ -25,7 +25,7 @@ from headstart.distill.fused.closed_forms import (
 from headstart.distill.fused.terms import Rows, Terms
 from headstart.distill.losses import widen
 from headstart.distill.objective import IGNORED
-from headstart.distill.pool import average_logits
+from headstart.distill.pool.pool import average_logits
 
 # Elements of a chunk. On the CPU its four buffers should fit the cache, and be worth dividing among the threads; on a
 # GPU a chunk has to keep the device busy, and be small beside the logits all the same.

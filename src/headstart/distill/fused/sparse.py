@@ -10,7 +10,7 @@ from headstart.distill.fused.loss import worthwhile
 from headstart.distill.fused.rows import rows_of_chunk
 from headstart.distill.fused.tally import Count
 from headstart.distill.losses import LossFunction, widen
-from headstart.distill.sparse import Sparse
+from headstart.distill.targets.sparse import Sparse
 
 
 def sparse_loss(

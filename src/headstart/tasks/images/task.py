@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.tasks.images._feed import Feed
-from headstart.tasks.images._memory import ImagesInMemory
-from headstart.tasks.images._streamed import StreamedImages
 from headstart.tasks.images.augment import augment
 from headstart.tasks.images.config import ImageData, ImageModel
+from headstart.tasks.images.data.feed import Feed
+from headstart.tasks.images.data.in_memory import ImagesInMemory
+from headstart.tasks.images.data.streamed import StreamedImages
 from headstart.tasks.images.losses import begin_unlikely, binary_cross_entropy, soft_labels
 from headstart.tasks.images.mixup import mixed_with_neighbours, mixing_share
 from headstart.tasks.images.models import build_model

@@ -15,8 +15,8 @@ from headstart.distill import Distiller, Teacher, TeacherPool, Window
 from headstart.distill.inputs import Normalisation, first_tensor, renormalise
 from headstart.distill.losses import LossFunction
 from headstart.distill.objective import IGNORED
-from headstart.distill.pool import as_pool
-from headstart.distill.targets import TargetSource
+from headstart.distill.pool.pool import as_pool
+from headstart.distill.targets.source import TargetSource
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import checks, observe, trials
 from headstart.teachers.doctor.check import Check

@@ -1,0 +1,87 @@
+"""`headstart cache`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.common import Json, Overrides, guarded, stderr
+
+if TYPE_CHECKING:
+    from headstart.cache import Forecast, Keep
+
+
+def cache(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with a distill section.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The cache folder; start again with the same one to go on.")] = Path(
+        "runs/cache"
+    ),
+    keep: Annotated[
+        str, typer.Option(help="full, top-k or sampled targets; by default full up to 1000 classes, else sampled.")
+    ] = "",
+    count: Annotated[
+        int | None, typer.Option(help="Classes of top-k (default 10), or draws (default 32).", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe's teachers once over what its run distils on, and keep what they give.
+
+    [bold]headstart cache recipes/fashion-mnist.yaml data.seed=0 --out runs/cache[/]
+    [bold]headstart train recipes/fashion-mnist.yaml data.seed=0 distill.cache=runs/cache --out runs/one[/]
+
+    Many runs can read it: other students, seeds and losses on the same data with the same data.seed.
+    """
+    files = guarded(lambda: _cache(recipe, overrides or [], out, keep, count))
+    if as_json:
+        print(json.dumps({file.name: file.stat().st_size for file in files}, indent=1))
+    else:
+        print(f"cached: {', '.join(map(str, files))}; read it with distill.cache={out}")
+
+
+class _Lines:
+    """Tells how it comes along, in lines."""
+
+    def __init__(self) -> None:
+        self._tenth = 0
+
+    def forecast(self, forecast: Forecast) -> None:
+        """What it will take."""
+        print(forecast, file=sys.stderr)
+
+    def cached(self, done: int, total: int) -> None:
+        """How far it is, ten times."""
+        if 10 * done // total > self._tenth:
+            self._tenth = 10 * done // total
+            print(f"  {done}/{total} batches", file=sys.stderr)
+
+
+def _cache(path: Path, overrides: list[str], out: Path, keep: str, count: int | None) -> list[Path]:
+    from headstart.commands.console import Display
+    from headstart.experiment.fill_cache import cache_recipe
+    from headstart.experiment.train_teachers import teacher_recipes, train_teachers
+    from headstart.recipe.checks import check_cacheable
+    from headstart.recipe.load import load_recipe
+
+    kept = _keep(keep, count)
+    recipe = load_recipe(path, overrides).model_copy(update={"race": None})
+    check_cacheable(recipe)
+    with Display(stderr()) as display:
+        paths = train_teachers(teacher_recipes(recipe, [recipe]), out / "teachers", watcher=display)
+    return cache_recipe(recipe, out, keep=kept, teacher_paths=paths, progress=_Lines())
+
+
+def _keep(kind: str, count: int | None) -> Keep:
+    from typing import cast, get_args
+
+    from headstart.cache import Keep
+    from headstart.cache.formats import Kind
+    from headstart.errors import RecipeError
+
+    if kind and kind not in get_args(Kind):
+        raise RecipeError(f"--keep={kind}: choose one of {', '.join(get_args(Kind))}")
+    return Keep(cast("Kind | None", kind or None), count)

@@ -1,0 +1,65 @@
+"""`headstart train`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.common import Json, Overrides, guarded, stderr
+
+if TYPE_CHECKING:
+    from headstart.records import RunRecord
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The run folder; start again with the same one to resume.")] = Path(
+        "runs/run"
+    ),
+    as_json: Json = False,
+) -> None:
+    r"""Train one run of a recipe. The run folder can then be a teacher.
+
+    [bold]headstart train recipes/fashion-mnist.yaml --out runs/one[/]
+    [bold]headstart train recipes/fashion-mnist.yaml distill=null train.epochs=2 train.seed=1 --out runs/plain[/]
+    [bold]headstart train recipes/fashion-mnist.yaml distill.teachers=\[runs/plain] --out runs/two[/]
+    [bold]torchrun --nproc-per-node 8 -m headstart train recipes/fashion-mnist.yaml --out runs/one[/]
+
+    SIGTERM during training writes a checkpoint; exit code 75.
+    """
+    record = guarded(lambda: _train(recipe, overrides or [], out))
+    if not _speaks():
+        return
+    if as_json:
+        print(record.model_dump_json(indent=1))
+    else:
+        print(f"{record.metric} {record.quality:.4f} after {record.seconds:.1f} s of training; run folder: {out}")
+
+
+def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
+    from headstart.commands.console import Display
+    from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
+    from headstart.recipe.load import load_recipe
+    from headstart.teachers.find import RECORD
+    from headstart.train.ranks import disconnect
+    from headstart.train.run import train as run
+
+    recipe = load_recipe(path, overrides).model_copy(update={"race": None})
+    taught = teacher_recipes(recipe, [recipe])
+    if not all((out / "teachers" / name / RECORD).exists() for name in taught):
+        rehearse([recipe], taught)
+    with Display(stderr(quiet=not _speaks())) as display:
+        paths = train_teachers(taught, out / "teachers", watcher=display, preemptible=True)
+        display.training(recipe.name)
+        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)
+    disconnect()
+    return record
+
+
+def _speaks() -> bool:
+    """Whether this process tells how it goes: the first of those that torchrun or accelerate launch started."""
+    return int(os.environ.get("RANK", "0")) == 0

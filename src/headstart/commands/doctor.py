@@ -1,0 +1,120 @@
+"""What `headstart doctor` does with a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.distill import Teacher, TeacherPool
+from headstart.errors import HeadstartError, RecipeError, TeacherError
+from headstart.recipe.distill_section import Distill
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import window_of
+from headstart.tasks import Task
+from headstart.teachers import load_teacher
+from headstart.teachers.doctor import Check, doctor
+from headstart.teachers.doctor.check import Status, passed
+from headstart.teachers.find import WEIGHTS
+from headstart.train.build_task import student_side
+from headstart.train.session import Session
+
+_BATCHES = 4
+
+
+def doctor_recipe(recipe: Recipe, teachers: Path) -> list[Check]:
+    """Test a recipe's distillation on its first batches.
+
+    Args:
+        recipe: With a `distill` section.
+        teachers: Folder of the teachers that the recipe trains itself, each in a run folder of its name. Those that are
+            not there yet are named and left out.
+
+    Returns:
+        The checks; a teacher that cannot be loaded is one that fails. Where targets are cached, the cache is examined
+        as a run would before its first step, and so are the teachers that are at hand nevertheless.
+
+    Raises:
+        RecipeError: The recipe does not distil, or trains nothing.
+        HeadstartError: Data or student cannot be had.
+    """
+    if recipe.distill is None:
+        raise RecipeError("distill=null: there is nothing to examine; give a recipe that distils")
+    session = Session(recipe.model_copy(update={"distill": None}))
+    found, loaded = _load(recipe, recipe.distill, teachers, session)
+    if recipe.distill.cache is not None:
+        found.append(_cached(recipe, recipe.distill.cache, teachers))
+    if loaded:
+        found += _examine(recipe, recipe.distill, loaded, session)
+    return found
+
+
+def _examine(recipe: Recipe, distill: Distill, teachers: list[Teacher], session: Session) -> list[Check]:
+    mean, std = (student_side(session.task).get(key) for key in ("mean", "std"))
+    size = recipe.train.batch_size
+    found = doctor(
+        session.model,
+        TeacherPool(teachers, draw="all" if distill.draw == "all" else min(distill.draw, len(teachers))),
+        [_batch(session.task, step, size) for step in range(_BATCHES)],
+        forward=lambda model, inputs: _forward(session, model, inputs),
+        normalisation=(mean, std) if mean is not None and std is not None else None,
+        window=window_of(distill),
+        loss=distill.loss,
+        temperature=distill.temperature,
+        weight=distill.weight,
+        standardize=distill.standardize,
+        parts=[_batch(session.task, 0, size, part) for part in range(2)] if size % 2 == 0 else None,
+    )
+    # What a teacher's forward costs is of no account where none is made.
+    return found if distill.cache is None else [check for check in found if check.name != "cost"]
+
+
+def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> tuple[list[Check], list[Teacher]]:
+    """The teachers that are at hand, and a check for each that is not."""
+    checks, teachers = [], []
+    autocast = torch.bfloat16 if recipe.train.precision == "bf16" else None
+    side: Mapping[str, Any] = student_side(session.task)
+    for entry in distill.teachers:
+        place = folder / entry.spec if entry.spec in recipe.teachers else entry.spec
+        missing = isinstance(place, Path) and not (place / WEIGHTS).is_file()
+        if distill.cache is not None and (missing or not Path(place).exists()):
+            continue  # no run will ask it
+        if missing:
+            advice = f"train it first (headstart train or race), or give the folder where it is; looked in {folder}"
+            checks.append(_at_hand("warn", "the recipe trains it first, and has not finished", advice, entry.spec))
+            continue
+        try:
+            teachers.append(load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **side))
+        except TeacherError as error:
+            checks.append(_at_hand("fail", str(error), "give another teacher or options that fit", entry.spec))
+    return checks, teachers
+
+
+def _cached(recipe: Recipe, cache: str, folder: Path) -> Check:
+    """Whether a run could read its targets, from the first distilled step to the last."""
+    name = "cached targets"
+    paths = {spec: folder / spec for spec in recipe.teachers if (folder / spec / WEIGHTS).is_file()}
+    try:
+        Session(recipe, paths)
+    except HeadstartError as error:  # the same session without distillation has begun
+        advice = "make the cache for this recipe: headstart cache; it goes on where it stopped"
+        return Check(name=name, status="fail", finding=str(error), advice=advice)
+    return passed(name, f"{cache} has them for all distilled steps, of these data and teachers")
+
+
+def _at_hand(status: Status, finding: str, advice: str, teacher: str) -> Check:
+    return Check(name="at hand", status=status, finding=finding, advice=advice, teacher=teacher)
+
+
+def _batch(task: Task, step: int, size: int, part: int | None = None) -> tuple[Any, Tensor]:
+    batch = task.batch(step, size) if part is None else task.batch(step, size, part=part, parts=2)
+    return batch.inputs, batch.labels
+
+
+def _forward(session: Session, model: nn.Module, inputs: Any) -> Tensor:
+    """As in training."""
+    with torch.autocast(session.device.type, torch.bfloat16, enabled=session.recipe.train.precision == "bf16"):
+        return session.task.forward(model, inputs)

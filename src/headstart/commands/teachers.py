@@ -1,0 +1,127 @@
+"""What `headstart teachers` and `headstart doctor` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from rich.table import Column, Table
+from rich.text import Text
+
+from headstart.distill import Teacher
+from headstart.errors import HeadstartError
+from headstart.teachers import Found, find_teachers, read_weights
+from headstart.teachers.doctor import Check
+from headstart.teachers.loaded import Loaded
+from headstart.teachers.modules import load_module
+from headstart.train.costs.clock import timed
+from headstart.train.costs.flops import forward_flops
+
+_REPEATS = 5
+_PIXELS = 128 * 32 * 32  # of a batch, about; and so many tokens
+_TOKENS = 8 * 128
+_STYLES = {"pass": "green", "warn": "yellow", "fail": "red"}
+
+
+def list_teachers(specs: Iterable[str]) -> list[dict[str, Any]]:
+    """What there is to know of teachers, and what their forwards cost.
+
+    Args:
+        specs: As in `find_teacher`, or patterns.
+
+    Returns:
+        One mapping per teacher: `spec`, `kind`, `task`, `model`, `classes` (or tokens), `parameters`, `bytes` (of
+        weights), `quality` and `metric`; `inputs` (the shape of the batch tried), `forward_ms` (the best of a few
+        forwards of it on the CPU) and `forward_flops`. What is not known is None; a file of weights alone is not tried.
+
+    Raises:
+        TeacherError: A spec leads to no teacher, or to one that cannot be read.
+    """
+    return [_described(found) for found in find_teachers(specs)]
+
+
+def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
+    """The list as a table for the terminal."""
+    # Words keep whole in a narrow terminal; what gives way, by lines and not by cuts, is the path.
+    table = Table(Column("teacher", overflow="fold"), padding=(0, 0), pad_edge=False)
+    for name in ("model", "classes", "parameters", "MB", "quality", "forward", "GFLOPs"):
+        table.add_column(name, no_wrap=name == "model")
+    for item in found:
+        forward = f"{item['forward_ms']:.1f} ms for {item['inputs']}" if item["forward_ms"] is not None else "?"
+        flops = f"{item['forward_flops'] / 1e9:.3g}" if item["forward_flops"] is not None else "?"
+        table.add_row(
+            Text(item["spec"]),
+            Text(item["model"] or "?"),
+            str(item["classes"] or "?"),
+            f"{item['parameters']:,}",
+            f"{item['bytes'] / 1e6:.2f}",
+            Text("?" if item["quality"] is None else f"{item['quality']:.4f} {item['metric']}"),
+            forward,
+            flops,
+        )
+    return table
+
+
+def checks_table(checks: Iterable[Check]) -> Table:
+    """The doctor's findings as a table for the terminal."""
+    table = Table("check", "teacher", "", "finding", "what to do")
+    for check in checks:
+        status = f"[{_STYLES[check.status]}]{check.status}[/]"
+        table.add_row(check.name, Text(check.teacher), status, Text(check.finding), Text(check.advice))
+    return table
+
+
+def _described(found: Found) -> dict[str, Any]:
+    metric, quality = next(iter(found.quality.items()), (None, None))
+    known = {"spec": found.spec, "kind": found.kind, "quality": quality, "metric": metric}
+    if found.kind == "weights" and found.path is not None:
+        tensors = list(read_weights(found.path).values())
+        unknown = dict.fromkeys(("task", "model", "classes", "inputs", "forward_ms", "forward_flops"))
+        return {**known, **unknown, "parameters": sum(map(torch.numel, tensors)), "bytes": _bytes(tensors)}
+    loaded = load_module(found)
+    return {
+        **known,
+        "task": loaded.task,
+        "model": found.description["model"]["name"] if found.kind == "run" else type(loaded.module).__name__,
+        "classes": len(loaded.classes) if loaded.classes is not None else None,
+        "parameters": sum(parameter.numel() for parameter in loaded.module.parameters()),
+        "bytes": _bytes([*loaded.module.parameters(), *loaded.module.buffers()]),
+        **_tried(loaded),
+    }
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _tried(loaded: Loaded) -> dict[str, Any]:
+    """A forward of a batch such as the teacher was trained on."""
+    inputs = _example(loaded)
+    if inputs is None:
+        return dict.fromkeys(("inputs", "forward_ms", "forward_flops"))
+    teacher = Teacher(loaded.module, memory_format=torch.channels_last if inputs.dim() == 4 else None)
+    given = inputs if inputs.dim() == 4 else {"input_ids": inputs}
+    try:
+        flops = forward_flops(teacher.module, given, lambda module, batch: Teacher(module).logits(batch))
+    except HeadstartError:  # an operator whose FLOPs are not known
+        flops = None
+    times = [timed(lambda: teacher.logits(given), inputs.device) for _ in range(_REPEATS)]
+    return {
+        "inputs": " x ".join(map(str, inputs.shape)),
+        "forward_ms": min(times) * 1000,
+        "forward_flops": flops,
+        "classes": teacher.logits(given).shape[-1],
+    }
+
+
+def _example(loaded: Loaded) -> torch.Tensor | None:
+    """A batch of black images, or of the first token."""
+    if loaded.size is not None:
+        height, width = loaded.size
+        dtype = next(loaded.module.parameters()).dtype
+        count = max(1, _PIXELS // (height * width))
+        return torch.zeros(count, loaded.channels, height, width, dtype=dtype)
+    if loaded.length is not None:
+        return torch.zeros(max(1, _TOKENS // loaded.length), loaded.length, dtype=torch.int64)
+    return None

@@ -1,0 +1,136 @@
+"""Asking the teachers of a step for the targets of a batch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from headstart.distill.inputs import first_tensor
+from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
+from headstart.distill.part_of_batch import Part, first_part
+from headstart.distill.pool.pool import TeacherPool
+from headstart.distill.prefetch import Early
+from headstart.distill.targets.source import Keys, Target, as_rows
+from headstart.distill.targets.sparse import Sparse
+from headstart.errors import HeadstartError
+
+
+class Asked(NamedTuple):
+    """What the teachers of a step gave.
+
+    Attributes:
+        dense: Logits `[rows, classes]` of each; empty where the target is sparse.
+        sparse: The only one's sparse form, if it is one.
+        finite: Which rows are finite in all of them, `[rows]` of bool, or one for all.
+        shares: Their weights in the mean, summing to 1.
+        names: Theirs.
+        part: The samples that the rows are of; None: all of the batch.
+    """
+
+    dense: list[Tensor]
+    sparse: Sparse | None
+    finite: Tensor
+    shares: list[float]
+    names: tuple[str, ...]
+    part: Part | None
+
+    def distilled(
+        self, logits: Tensor, labels: Tensor | None, num_items: float | Tensor | None
+    ) -> tuple[Tensor, Tensor | None, float | Tensor | None]:
+        """What of the student's batch goes with them.
+
+        Args:
+            logits: The student's, `[..., classes]`.
+            labels: `[...]`.
+            num_items: Rows of the whole optimiser step.
+
+        Returns:
+            Logits `[rows, classes]` and labels `[rows]` of the part, and its share of the items.
+        """
+        if self.part is not None:
+            logits, labels = self.part.of_rows(logits), None if labels is None else self.part.of_rows(labels)
+            num_items = None if num_items is None else num_items * (self.part.first / self.part.samples)
+        return logits.flatten(0, -2), None if labels is None else labels.flatten(), num_items
+
+
+class Asking:
+    """Asks the teachers that are drawn at a step, now or ahead of the call that wants to know.
+
+    Args:
+        pool: The teachers.
+        fraction: Of each batch's samples that they are shown, the first ones.
+        flags: Raised for non-finite outputs.
+        every: Steps from one that asks to the next.
+    """
+
+    def __init__(self, pool: TeacherPool, fraction: float, flags: NonFiniteFlags, every: int) -> None:
+        self.pool = pool
+        self._fraction, self._flags, self._every = fraction, flags, every
+        self._early = Early()
+
+    def start(self, step: int, inputs: Any, keys: Keys | None) -> None:
+        """Have the teachers work on a batch already; nothing happens where no tensor tells the device."""
+        first = first_tensor(inputs)
+        if first is not None:
+            self._early.start(inputs, first.device, lambda: self._targets(step, first.device, inputs, keys))
+
+    def drop(self) -> None:
+        """Forget what was started."""
+        self._early.drop()
+
+    def ask(self, step: int, logits: Tensor, inputs: Any, keys: Keys | None) -> Asked:
+        """The targets of a batch: those started for the same inputs, if any were.
+
+        Args:
+            step: The optimiser step.
+            logits: The student's, `[..., classes]`, which they have to fit.
+            inputs: As in `TargetSource.targets`.
+            keys: As there.
+
+        Raises:
+            TeacherError: They do not fit.
+            HeadstartError: Others were started, the part of the batch makes no sense, or the logits have no gradient.
+        """
+        _check_gradient(logits)
+        part, chosen = first_part(self._fraction, inputs, keys), self.pool.chosen(step)
+        targets = self._early.take(inputs)
+        if targets is None:
+            targets = self._targets(step, logits.device, inputs, keys)
+        shown = logits if part is None else part.of_rows(logits)
+        names = tuple(self.pool.teachers[index].name for index in chosen)
+        dense: list[Tensor] = []
+        sparse: Sparse | None = None
+        finite = torch.ones((), dtype=torch.bool, device=logits.device)
+        for index, name, given in zip(chosen, names, targets, strict=True):
+            target = as_rows(name, given, shown)
+            if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
+                sparse = target
+                if self.pool.per_rank:  # others may have drawn one whose flag all processes have to agree on
+                    self._flags.mark(index, finite)
+                continue
+            finite_here = finite_rows(target)
+            self._flags.mark(index, finite_here)
+            dense.append(target)
+            finite = finite & finite_here
+        return Asked(dense, sparse, finite, self.pool.mean_weights(chosen), names, part)
+
+    def _targets(self, step: int, device: torch.device, inputs: Any, keys: Keys | None) -> list[Target]:
+        part = first_part(self._fraction, inputs, keys)
+        if part is not None:
+            inputs, keys = part.of_inputs(inputs), keys if keys is None else part.of_keys(keys)
+        targets = []
+        for source in self.pool.asked(step, device, following=step + self._every):
+            targets.append(source.targets(inputs, keys))
+        return targets
+
+
+def _check_gradient(logits: Tensor) -> None:
+    """Refuse a student that cannot learn: in a plain loop nothing else tells that it is its own teacher, and frozen."""
+    if not logits.requires_grad:
+        raise HeadstartError(
+            "the student's logits have no gradient, so it would learn nothing: all that they are made of is frozen or "
+            "detached. A teacher that is the student itself freezes it: load it once more, or make the teacher of "
+            "copy.deepcopy(model)"
+        )

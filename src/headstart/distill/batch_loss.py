@@ -1,0 +1,57 @@
+"""From what the teachers gave to the losses of a batch, of which they may have seen a part only."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from headstart.distill.ask_teachers import Asked
+from headstart.distill.fused import FusedLoss, cross_entropy, fused_loss, sparse_loss
+from headstart.distill.fused.tally import Count
+from headstart.distill.objective import IGNORED, Objective
+
+
+def distillation_loss(
+    asked: Asked, objective: Objective, logits: Tensor, labels: Tensor | None, num_items: Count | None
+) -> Tensor:
+    """The distillation loss alone; the arguments are those of `Distiller.__call__`."""
+    rows, labels, num_items = asked.distilled(logits, labels, num_items)
+    keep = asked.finite if labels is None else asked.finite & (labels != IGNORED)
+    if asked.sparse is not None:
+        return sparse_loss(asked.sparse, rows, objective.loss.function, keep=keep, num_items=num_items)
+    return objective(rows, asked.dense, asked.shares, keep=keep, labels=labels, num_items=num_items)
+
+
+def both_losses(
+    asked: Asked,
+    objective: Objective,
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: float,
+    label_smoothing: float,
+    num_items: Count | None,
+) -> FusedLoss:
+    """Task and distillation loss, in one pass; the arguments are those of `Distiller.loss`.
+
+    Where part of the batch is distilled, each loss takes a pass of its own, over its own rows.
+    """
+    rows, classes, items = asked.distilled(logits, labels, num_items)
+    whole = asked.part is None
+    result = fused_loss(
+        rows,
+        cast(Tensor, classes),
+        asked.dense,
+        objective=objective,
+        weight=weight if whole else 1.0,
+        shares=asked.shares,
+        keep=asked.finite,
+        label_smoothing=label_smoothing,
+        num_items=items,
+    )
+    if whole:
+        return result
+    rows, classes = logits.flatten(0, -2), labels.flatten()
+    task = cross_entropy(rows, classes, label_smoothing=label_smoothing, num_items=num_items)
+    return result._replace(loss=(1.0 - weight) * task + weight * result.loss, task=task.detach())

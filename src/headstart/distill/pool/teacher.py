@@ -1,0 +1,216 @@
+"""A frozen model whose outputs the student also learns from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.distill.inputs import call, each_tensor, first_tensor, logits_in, resize
+from headstart.distill.pool.fold import fold_batch_norms
+from headstart.distill.targets.source import Keys, TargetSource, Use
+from headstart.errors import TeacherError
+
+
+class Teacher(TargetSource):
+    """A module that is kept frozen and in eval mode, with what belongs to its side of the input and the output.
+
+    The module's parameters stop requiring gradients. It is put back into eval mode before each forward, so that a
+    parent's `.train()` cannot switch dropout on or let BatchNorm statistics drift.
+
+    Args:
+        module: Any module that maps the student's inputs to logits, or to an object with `logits`.
+        name: Used in messages and records; the class's name by default.
+        prepare: Applied to the inputs first, where the teacher was trained on other ones (see `renormalise`).
+        size: Height and width (one number for both) that images are resized to. Fewer pixels cost less time.
+        classes: Which of the teacher's classes are the student's, in the student's order; a number n means the first n
+            (a vocabulary padded beyond the tokenizer's). By default all.
+        autocast: Dtype to run under autocast with; `None` (default): whatever the surrounding code runs under.
+            Frameworks that autocast only the student's forward (Accelerate) need it named here.
+        dtype: Dtype that weights, buffers and floating inputs are converted to, with autocast off: half the memory, or
+            float32 for a teacher that overflows in less.
+        device: Where it stays, inputs and logits being copied. By default it follows the student.
+        memory_format: Of weights and images; `torch.channels_last` is what convolutions are fastest in.
+        fold: Fold batch norms into convolutions (see `fold_batch_norms`); the module is then a copy.
+        compile: Run it through `torch.compile`.
+
+    Raises:
+        TeacherError: `module` is no torch module, or an option does not fit it or another option.
+
+    Example:
+        >>> teacher = Teacher(nn.Linear(2, 3), name="old", classes=[2, 0])
+        >>> teacher.logits(torch.zeros(1, 2)).shape, teacher.module.training
+        (torch.Size([1, 2]), False)
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+        size: int | tuple[int, int] | None = None,
+        classes: int | Sequence[int] | None = None,
+        autocast: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        memory_format: torch.memory_format | None = None,
+        fold: bool = False,
+        compile: bool = False,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise TeacherError(
+                f"a teacher must be a torch module, not {type(module).__name__}; load one with headstart.load_teacher"
+            )
+        self.name = name or type(module).__name__
+        if autocast is not None and dtype is not None:
+            raise TeacherError(f"teacher {self.name!r}: give autocast or dtype, not both; dtype turns autocast off")
+        self.module = fold_batch_norms(module) if fold else module.eval()
+        for parameter in self.module.parameters():  # one by one, as a TorchScript module asks for it
+            parameter.requires_grad_(False)
+        if device is not None:
+            self.module.to(device=device)
+        if dtype is not None:  # quantised models of transformers refuse to be told of any, even of None
+            self.module.to(dtype=dtype)
+        config: Any = getattr(self.module, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
+        if memory_format is not None:
+            self.module.to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.prepare = prepare
+        self.size = (size, size) if isinstance(size, int) else size
+        self.autocast, self.dtype, self.memory_format = autocast, dtype, memory_format
+        self.device = torch.device(device) if device is not None else None
+        self.classes = classes if classes is None or isinstance(classes, int) else tuple(classes)
+        self._check_classes()
+        self._index: Tensor | None = None  # of `classes`, on the device
+        self.compiled = compile
+        self._call: Callable[..., Any] = torch.compile(self.module) if compile else self.module
+
+    def targets(self, inputs: Any, keys: Keys | None = None) -> Tensor:
+        """The logits; which inputs they are for is of no account to a live teacher."""
+        return self.logits(inputs)
+
+    def check(self, use: Use) -> None:
+        """Dense logits are good for everything."""
+
+    def logits(self, inputs: Any) -> Tensor:
+        """The teacher's logits for the student's classes, `[..., classes]`, without gradient, in the module's dtype.
+
+        Args:
+            inputs: What the student was given: a tensor, a tuple of positional or a mapping of named arguments, of
+                which the forward gets those that it takes.
+
+        Raises:
+            TeacherError: The result of the forward holds no logits, or too few for `classes`; or a named argument that
+                the forward needs is missing. What the forward itself raises passes through, with a note that names the
+                teacher.
+        """
+        if any(module.training for module in self.module.modules()):
+            self.module.eval()
+        # no_grad and not inference_mode: compiled under the latter, a teacher breaks later training (pytorch #135892).
+        with torch.no_grad():
+            prepared = self.prepared(inputs)
+            with self._precision(prepared):
+                if isinstance(prepared, Mapping):
+                    prepared = self._named(prepared)
+                try:
+                    outputs = call(self._call, prepared)
+                except Exception as error:
+                    error.add_note(f"in the forward of teacher {self.name!r}")
+                    raise
+                logits = self._of_students_classes(self._find_logits(outputs))
+            given = first_tensor(inputs)
+            return logits if self.device is None or given is None else logits.to(given.device)
+
+    def prepared(self, inputs: Any) -> Any:
+        """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""
+        if self.prepare is not None:
+            inputs = self.prepare(inputs)
+        return each_tensor(self._prepared_tensor, inputs)
+
+    def to(self, device: torch.device) -> None:
+        """Move the module, if it is elsewhere and has no device of its own."""
+        first = next(chain(self.module.parameters(), self.module.buffers()), None)
+        if self.device is None and first is not None and first.device != device:
+            self.module.to(device)
+
+    def _check_classes(self) -> None:
+        if self.classes is None:
+            return
+        lowest = self.classes - 1 if isinstance(self.classes, int) else min(self.classes, default=-1)
+        if lowest < 0:
+            raise TeacherError(
+                f"teacher {self.name!r}: classes={self.classes} must be indices from 0 on, or a number of them"
+            )
+
+    def _prepared_tensor(self, tensor: Tensor) -> Tensor:
+        if self.device is not None:
+            tensor = tensor.to(self.device)
+        if not tensor.is_floating_point():
+            return tensor
+        images = tensor.dim() == 4
+        if images and self.size is not None:
+            tensor = resize(tensor, self.size)
+        if self.dtype is not None:
+            tensor = tensor.to(self.dtype)
+        if images and self.memory_format is not None:
+            tensor = tensor.contiguous(memory_format=self.memory_format)
+        return tensor
+
+    def _precision(self, inputs: Any) -> AbstractContextManager[Any]:
+        given = first_tensor(inputs)
+        kind = given.device.type if given is not None else "cpu"
+        if self.dtype is not None:
+            return torch.autocast(kind, enabled=False)
+        return nullcontext() if self.autocast is None else torch.autocast(kind, dtype=self.autocast)
+
+    def _named(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a batch's named inputs those that the forward takes; all of them where it does not tell."""
+        if isinstance(self.module, torch.jit.ScriptModule):
+            return inputs
+        parameters = inspect.signature(self.module.forward).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        # Models of transformers declare all inputs optional; this one they complain without.
+        main = getattr(self.module, "main_input_name", None)
+        if isinstance(main, str) and "inputs_embeds" not in inputs:
+            needed.append(main)
+        missing = sorted({name for name in needed if name not in inputs})
+        if missing:
+            raise TeacherError(
+                f"teacher {self.name!r} needs the input {' and '.join(map(repr, missing))}, which the batch lacks (it "
+                f"has {', '.join(inputs) or 'none'}); add it to the batch, or make it in Teacher(prepare=...)"
+            )
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return inputs
+        taken = {p.name for p in parameters}
+        return {name: value for name, value in inputs.items() if name in taken}
+
+    def _find_logits(self, outputs: Any) -> Tensor:
+        logits = logits_in(outputs)
+        if logits is None:
+            raise TeacherError(
+                f"teacher {self.name!r}: its forward gave no logits; it must return a tensor, or an object with "
+                f"`logits`, not {type(outputs).__name__}"
+            )
+        return logits
+
+    def _of_students_classes(self, logits: Tensor) -> Tensor:
+        if self.classes is None:
+            return logits
+        needed = self.classes if isinstance(self.classes, int) else max(self.classes) + 1
+        if needed > logits.shape[-1]:
+            raise TeacherError(
+                f"teacher {self.name!r} has {logits.shape[-1]} classes, 0 to {logits.shape[-1] - 1}; its `classes` ask "
+                f"for class {needed - 1}"
+            )
+        if isinstance(self.classes, int):
+            return logits[..., :needed]
+        if self._index is None or self._index.device != logits.device:
+            self._index = torch.tensor(self.classes, device=logits.device)
+        return logits.index_select(-1, self._index)

@@ -1,0 +1,153 @@
+"""Step times measured interleaved, so that runs can be compared on a machine that is not quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from headstart.recipe.distill_section import Distill
+from headstart.recipe.image_sizes import at_full_size, sides_of
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import distill_kind, plain_kind
+from headstart.records import Calibration, StepTime
+from headstart.train.costs.clock import timed
+from headstart.train.costs.environment import device_name
+from headstart.train.session import Session
+
+_WARM_UP = 3
+
+
+def calibrate(
+    recipes: Iterable[Recipe],
+    *,
+    teacher_paths: Mapping[str, Path] | None = None,
+    pairs: int = 30,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Time each kind of step that the recipes have, interleaved forwards and backwards (ABBA), in this process.
+
+    Args:
+        recipes: Those raced, and their teachers'.
+        teacher_paths: Run folders of the teachers.
+        pairs: How often each kind is timed forwards and backwards.
+        progress: Told how many rounds of how many are done.
+
+    Returns:
+        Median step times; making the batch and what distilling adds are told apart.
+    """
+    begin = time.perf_counter()
+    steppers = _steppers(recipes, teacher_paths)
+    times: dict[str, list[float]] = {kind: [] for kind in steppers}
+    data: dict[str, list[float]] = {kind: [] for kind in steppers}
+    for index in range(_WARM_UP + pairs):
+        for kind in [*steppers, *reversed(steppers)]:
+            making, step = steppers[kind].time_step(index)
+            if index >= _WARM_UP:
+                data[kind].append(making)
+                times[kind].append(step)
+        if progress is not None:
+            progress(index + 1, _WARM_UP + pairs)
+    kinds = {kind: _step_time(times[kind], data[kind]) for kind in steppers}
+    for kind, stepper in steppers.items():
+        if stepper.plain is not None:
+            added = max(0.0, kinds[kind].seconds - kinds[stepper.plain].seconds)
+            kinds[kind] = kinds[kind].model_copy(update={"teacher_seconds": added})
+    device = device_name(next(iter(steppers.values())).session.device)
+    return Calibration(kinds=kinds, device=device, seconds=time.perf_counter() - begin)
+
+
+class _Stepper:
+    """Runs steps of one kind.
+
+    Args:
+        session: With distillation on all of its steps, or none.
+        side: That images are resized to, in pixels; None: they are not.
+        plain: The kind that the step would be without distillation; None for such a step itself.
+    """
+
+    def __init__(self, session: Session, side: int | None, plain: str | None = None) -> None:
+        self.session, self.plain = session, plain
+        self._side = side
+        distill = session.recipe.distill
+        self._steps = _distilled_steps(session) if distill is not None and distill.cache is not None else None
+
+    def time_step(self, index: int) -> tuple[float, float]:
+        """Seconds to make a step's batch, and of the whole step."""
+        step = self._steps[index % len(self._steps)] if self._steps else index
+        if self.session.distiller is not None:
+            self.session.distiller.current_step = step
+        device = self.session.device
+        making = timed(lambda: self._make_batch(step), device)
+        return making, timed(lambda: self.session.train_step(step, side=self._side), device)
+
+    def _make_batch(self, step: int) -> None:
+        for micro in range(self.session.recipe.train.accumulate):
+            self.session.batch(step, micro)
+
+
+def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | None) -> dict[str, _Stepper]:
+    steppers: dict[str, _Stepper] = {}
+    sessions: dict[str, Session] = {}  # one for all sizes of images
+
+    def session(kind: str, recipe: Recipe) -> Session:
+        return sessions[kind] if kind in sessions else sessions.setdefault(kind, Session(recipe, teacher_paths))
+
+    for recipe in recipes:
+        for side in sides_of(recipe):
+            plain, distilling = plain_kind(recipe, side), distill_kind(recipe, side)
+            if plain not in steppers:
+                steppers[plain] = _Stepper(session(plain_kind(recipe), _with_distill(recipe, None)), side)
+            if distilling is not None and distilling not in steppers:
+                steppers[distilling] = _Stepper(session(str(distill_kind(recipe)), _distilling(recipe)), side, plain)
+    return steppers
+
+
+def _distilling(recipe: Recipe) -> Recipe:
+    """The recipe with distillation on all of its steps."""
+    if recipe.distill is None or recipe.distill.cache is not None:
+        return recipe  # a cache holds the targets of the run as it is, and no others
+    always = {"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
+    return _with_distill(recipe, recipe.distill.model_copy(update=always))
+
+
+def _distilled_steps(session: Session) -> list[int]:
+    """The distilled steps of a run; not the last of them, after which the teachers would be let go."""
+    assert session.distiller is not None
+    window, total = session.distiller.window, session.total_steps
+    return [step for step in range(total) if window.scale(step, total) > 0 and not window.closed(step + 1, total)]
+
+
+def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:
+    endless = recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000, "first_cycle": None})
+    return at_full_size(recipe).model_copy(update={"distill": distill, "train": endless})
+
+
+def _step_time(seconds: list[float], data: list[float]) -> StepTime:
+    low, high = median_interval(seconds)
+    return StepTime(
+        seconds=float(np.median(seconds)), low=low, high=high, n=len(seconds), data_seconds=float(np.median(data))
+    )
+
+
+def median_interval(values: Iterable[float], *, level: float = 0.95) -> tuple[float, float]:
+    """Order-statistic confidence interval of the median, without assumptions on the distribution.
+
+    Args:
+        values: Independent measurements.
+        level: At least this coverage; with too few values for it, their whole range.
+
+    Returns:
+        Low and high ends, both of them values.
+
+    Example:
+        >>> median_interval(range(1, 101))
+        (40.0, 61.0)
+    """
+    ordered = sorted(float(value) for value in values)
+    below = int(stats.binom.ppf((1 - level) / 2, len(ordered), 0.5))
+    below = max(below, 1)
+    return ordered[below - 1], ordered[-below]

@@ -1,0 +1,67 @@
+"""Caching the targets of a recipe's teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headstart.cache import Keep, Progress, write_cache
+from headstart.errors import RecipeError
+from headstart.recipe.checks import check_cacheable
+from headstart.recipe.recipe import Recipe
+from headstart.train.cached_targets import data_settings, distilled_batches
+from headstart.train.costs.flops import forward_flops
+from headstart.train.costs.teachers import teacher_cost
+from headstart.train.session import Session
+
+
+def cache_recipe(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    keep: Keep = Keep(),  # noqa: B008 - immutable
+    teacher_paths: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Run a recipe's teachers once over the batches that its run would distil on, and keep what they give.
+
+    Runs with `distill.cache: FOLDER` then read it: this recipe's, and those of other students, losses or shorter
+    lengths on the same data with the same `data.seed`. What is there already is not made again.
+
+    Args:
+        recipe: With a `distill` section.
+        folder: The cache folder; gets one file a teacher.
+        keep: What to keep of each target.
+        teacher_paths: Run folders of the teachers that the recipe names.
+        progress: Told what it will take, and how it comes along.
+
+    Returns:
+        The files.
+
+    Raises:
+        RecipeError: The recipe does not distil, or its inputs do not follow from sample and epoch alone.
+        HeadstartError: As `write_cache`, and what recipe, data or teachers got wrong.
+    """
+    if recipe.distill is None:
+        raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to cache")
+    check_cacheable(recipe)
+    # Every batch goes to all teachers: streaming them would copy all of them for each.
+    resident = {"cache": None, "residence": "device", "spool": None}
+    live = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=resident)})
+    session = Session(live, teacher_paths)
+    distiller, pool = session.distiller, session.pool
+    if distiller is None or pool is None:
+        raise RecipeError(f"{recipe.name}: its window never opens; look at distill.start and distill.stop")
+    processes, paths, task = session.accelerator.num_processes, teacher_paths or {}, session.task
+    named = zip(recipe.distill.specs, pool.live, strict=True)
+    return write_cache(
+        folder,
+        pool.live,
+        distilled_batches(live, task, distiller.window, session.total_steps, processes),
+        data=data_settings(live, task),
+        use=distiller.use,
+        keep=keep,
+        training={teacher.name: teacher_cost(spec, teacher, paths.get(spec, spec)) for spec, teacher in named},
+        flops=lambda teacher, inputs: forward_flops(teacher.module, teacher.prepared(inputs), task.forward),
+        progress=progress,
+    )

@@ -1,0 +1,58 @@
+"""Settings of a recipe that do not go together."""
+
+from __future__ import annotations
+
+from headstart.errors import RecipeError
+from headstart.recipe.recipe import Recipe
+from headstart.tasks.images.config import ImageData
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Refuse a recipe whose settings would do something else than they say.
+
+    Raises:
+        RecipeError: Two settings do not go together; names both.
+    """
+    train, distill = recipe.train, recipe.distill
+    if train.task_loss == "bce" and not isinstance(recipe.data, ImageData):
+        raise RecipeError(f"train.task_loss=bce is a loss of images; the task {recipe.task} has the cross-entropy only")
+    if train.ema is not None and train.sharding == "fsdp":
+        raise RecipeError("train.ema needs whole weights on each process; set train.sharding=none, or leave it out")
+    if train.first_cycle is not None and _progressive(recipe):
+        raise RecipeError(
+            "data.progressive: images grow over the whole training, so that cycles would end with images of different "
+            "sizes; set it to null, or train.first_cycle (race.curve: separate)"
+        )
+    if distill is not None and distill.cache is not None:
+        check_cacheable(recipe)
+    if distill is not None and distill.loss == "dkd" and _mixup(recipe):
+        raise RecipeError(
+            "distill.loss=dkd tells one right class from the others, and with data.augment.mixup there are two; take "
+            "another loss, or mixup: 0"
+        )
+
+
+def check_cacheable(recipe: Recipe) -> None:
+    """Refuse a recipe whose inputs do not follow from sample and epoch alone, which is what a cache knows.
+
+    Raises:
+        RecipeError: A setting makes it so; names it.
+    """
+    if _mixup(recipe):
+        raise RecipeError(
+            "data.augment.mixup: a mixture's target belongs to two images, and cached targets to one each; train with "
+            "live teachers (distill.cache=null), or set mixup to 0"
+        )
+    if _progressive(recipe):
+        raise RecipeError(
+            "data.progressive: how large an image is depends on how long the run is, which a cache does not know; "
+            "train with live teachers (distill.cache=null), or set data.progressive to null"
+        )
+
+
+def _mixup(recipe: Recipe) -> bool:
+    return isinstance(recipe.data, ImageData) and recipe.data.augment.mixup > 0
+
+
+def _progressive(recipe: Recipe) -> bool:
+    return isinstance(recipe.data, ImageData) and recipe.data.progressive is not None

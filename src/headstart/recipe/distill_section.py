@@ -1,0 +1,115 @@
+"""The section of a recipe that says how the student learns from teachers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from headstart.config import Config, Fraction, Positive
+from headstart.distill.pool.draw import count_drawn
+from headstart.errors import TeacherError
+from headstart.teachers import TeacherEntry, expand_spec
+
+
+class Distill(Config):
+    """How the student learns from teachers. See docs/defaults.md for the measurements behind the defaults."""
+
+    teachers: list[TeacherEntry] = Field(min_length=1)
+    """Names from the recipe's `teachers`, run folders, other checkpoints or names in libraries: each a spec, or a
+    mapping of `spec` and options."""
+    loss: Literal["kl", "reverse_kl", "jsd", "mse", "dkd", "dist"] = "kl"
+    """The distillation loss."""
+    temperature: Positive = 4.0
+    """Divides both sides' logits in the loss (mse: not used)."""
+    weight: Fraction = 0.9
+    """w of (1 - w) * task + w * distill."""
+    start: Fraction = 0.0
+    """Fraction of training at which distillation begins."""
+    stop: Fraction = 0.5
+    """Fraction of training at which it ends; from there on a step costs what it costs without us."""
+    every: PositiveInt = 1
+    """Distil on every k-th step of the window only; the mean weight is then weight / k."""
+    ramp_up: Fraction = 0.0
+    """Fraction of training over which the weight rises, inside the window."""
+    ramp_down: Fraction = 0.0
+    """Fraction of training over which the weight falls, inside the window."""
+    standardize: bool = False
+    """Standardise both sides' logits first (arXiv 2403.01427)."""
+    draw: PositiveInt | Literal["all"] = 1
+    """Teachers asked at a step: a number, drawn at random, or all."""
+    per_rank: bool = False
+    """Draw anew on each process, so that n of them see up to n teachers at a step, instead of the same on all."""
+    weights: list[float] | None = None
+    """Odds of the teachers; null: equal."""
+    cache: str | None = None
+    """A folder that `headstart cache` has filled: targets are read from it and no teacher runs; null: teachers run."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of each batch that is distilled: its first samples; teachers see no others, and cost less."""
+    residence: Literal["device", "stream", "sharded"] = "device"
+    """Where teachers are: all on the device; stream: two at most, the others waiting on the host; sharded: each in
+    parts over all processes (FSDP2), which have to draw the same ones."""
+    spool: str | None = None
+    """With `residence: stream`, a folder for files in which they wait; null: the host's memory (without CUDA: files in
+    the system's temporary folder)."""
+    average: Literal["probability", "logit"] | None = None
+    """Mean of several teachers of one step; null: the one that a random draw estimates without bias (see Distiller)."""
+
+    @field_validator("teachers")
+    @classmethod
+    def _patterns(cls, teachers: list[TeacherEntry]) -> list[TeacherEntry]:
+        """A pattern stands for what it matches."""
+        return [
+            entry if spec == entry.spec else entry.model_copy(update={"spec": spec})
+            for entry in teachers
+            for spec in expand_spec(entry.spec)
+        ]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that are newer than recipes in run folders, where they change nothing: these stay the same."""
+        content: dict[str, Any] = handler(self)
+        newer = {"per_rank": False, "fraction": 1.0, "residence": "device", "spool": None}
+        return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
+
+    @property
+    def specs(self) -> list[str]:
+        """The teachers' specs, in order."""
+        return [entry.spec for entry in self.teachers]
+
+    @model_validator(mode="after")
+    def _spool_of_a_stream(self) -> Distill:
+        if self.spool is not None and self.residence != "stream":
+            raise ValueError(f"spool={self.spool!r}: teachers wait in files with residence: stream only")
+        return self
+
+    @model_validator(mode="after")
+    def _one_draw_of_sharded_teachers(self) -> Distill:
+        if self.per_rank and self.residence == "sharded":
+            raise ValueError("per_rank=true: all processes have to ask the same teacher with residence: sharded")
+        return self
+
+    @model_validator(mode="after")
+    def _draws_there_are_teachers_for(self) -> Distill:
+        try:
+            count_drawn(self.draw, len(self.teachers), weights=self.weights)
+        except TeacherError as error:  # of which pydantic would not say where in the recipe it is
+            raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
+    def _window(self) -> Distill:
+        if self.start > self.stop:
+            raise ValueError(f"start={self.start} is after stop={self.stop}")
+        if self.ramp_up + self.ramp_down > self.stop - self.start + 1e-12:
+            raise ValueError(
+                "ramp_up and ramp_down do not fit between start and stop; all are fractions of the whole training"
+            )
+        return self

@@ -1,0 +1,82 @@
+"""Kinds of optimiser steps: what a race calibrates, and what a record counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+from headstart.distill import Window
+from headstart.recipe.cyclic_window import CyclicWindow
+from headstart.recipe.distill_section import Distill
+from headstart.recipe.image_sizes import side_of_step, sides_of
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.train_section import Train
+
+_WORK = {
+    "batch_size", "accumulate", "optimizer", "label_smoothing", "task_loss", "ema", "clip_norm", "precision",
+    "deterministic",
+}  # fmt: skip
+
+
+def plain_kind(recipe: Recipe, side: int | None = None) -> str:
+    """The name of the recipe's step without distillation: equal for recipes whose steps do the same work.
+
+    Args:
+        recipe: The recipe.
+        side: That images are resized to, in pixels; None: they are not.
+    """
+    work = {**recipe.step_work, **recipe.train.model_dump(include=_WORK)}
+    if side is None:
+        return f"{recipe.model_label} [{_digest(work)}]"
+    return f"{recipe.model_label} at {side} pixels [{_digest(work | {'side': side})}]"
+
+
+def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
+    """The name of its distilling step, as `plain_kind`; None where the recipe does not distil."""
+    if recipe.distill is None:
+        return None
+    # What is left out at its default (options, cache, fraction, residence) is so for the sake of names already given.
+    distill = recipe.distill.model_dump(
+        include={"teachers", "loss", "standardize", "draw", "weights", "fraction", "average"}
+    )
+    work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs}}
+    if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
+        work["options"] = options
+    if recipe.distill.cache is not None:
+        work["cache"] = recipe.distill.cache
+    if recipe.distill.residence != "device":
+        work["residence"] = [recipe.distill.residence, recipe.distill.spool is not None]
+    return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
+
+
+def count_steps(recipe: Recipe, total_steps: int) -> dict[str, int]:
+    """How many steps of each kind a run has; those that do not distil come first."""
+    window = run_window(recipe.distill, recipe.train) if recipe.distill is not None else None
+    steps = Counter(
+        (window is not None and window.scale(step, total_steps) > 0, side_of_step(recipe, step, total_steps))
+        for step in range(total_steps)
+    )
+    counts = {}
+    for distilled, name in ((False, plain_kind), (True, distill_kind)):
+        for side in sides_of(recipe):
+            if count := steps[distilled, side]:
+                counts[str(name(recipe, side))] = count
+    return counts
+
+
+def window_of(distill: Distill) -> Window:
+    """The recipe's window."""
+    return Window(distill.start, distill.stop, distill.every, distill.ramp_up, distill.ramp_down)
+
+
+def run_window(distill: Distill, train: Train) -> Window:
+    """The window of a run: the recipe's, in every cycle where it trains in cycles."""
+    if train.first_cycle is None:
+        return window_of(distill)
+    return CyclicWindow(**vars(window_of(distill)), cycles=train.cycles)
+
+
+def _digest(work: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(work, sort_keys=True).encode(), digest_size=3).hexdigest()

@@ -1,0 +1,41 @@
+"""From a recipe to its task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from headstart.recipe.recipe import ImageRecipe, MlmRecipe, Recipe
+from headstart.tasks import Task
+from headstart.tasks.images import ImageClassification
+from headstart.tasks.text import MaskedLM, load_corpus
+
+
+def student_side(task: Task) -> dict[str, Any]:
+    """What of the student its teachers must fit, as `load_teacher` takes it."""
+    if isinstance(task, ImageClassification):
+        return {"mean": task.mean.tolist(), "std": task.std.tolist(), "classes": task.classes}
+    if isinstance(task, MaskedLM):
+        return {"tokenizer": task.corpus.tokenizer, "length": task.data.length}
+    raise TypeError(f"{type(task).__name__} says nothing to teachers")
+
+
+def build_task(recipe: Recipe, device: torch.device | str) -> Task:
+    """The task that a recipe describes, with its data on the device or at hand for it."""
+    smoothing = recipe.train.label_smoothing
+    if isinstance(recipe, ImageRecipe):
+        seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
+        return ImageClassification(
+            recipe.model,
+            recipe.data,
+            seed=seed,
+            label_smoothing=smoothing,
+            task_loss=recipe.train.task_loss,
+            device=device,
+        )
+    if isinstance(recipe, MlmRecipe):
+        seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
+        corpus = load_corpus(recipe.data, seed=seed)
+        return MaskedLM(recipe.model, recipe.data, corpus, seed=seed, label_smoothing=smoothing, device=device)
+    raise TypeError(f"{type(recipe).__name__} has no task; see headstart.recipe.recipe.RECIPES")

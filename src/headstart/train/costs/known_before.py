@@ -1,0 +1,120 @@
+"""What is known of a run before its first step: how much work it is, and what its teachers cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+from headstart.distill import Teacher
+from headstart.distill.part_of_batch import first_part
+from headstart.distill.targets.source import Keys
+from headstart.recipe.image_sizes import count_sides, side_of_step
+from headstart.recipe.step_kinds import count_steps
+from headstart.records import TeacherCost
+from headstart.tasks.images.progressive import resized
+from headstart.train import ranks
+from headstart.train.costs.clock import timed
+from headstart.train.costs.environment import environment
+from headstart.train.costs.flops import forward_flops, step_flops
+from headstart.train.costs.teachers import teacher_cost, weights_cost
+from headstart.train.session import Session
+
+_TIMED_FORWARDS = 3
+
+
+def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[str, Any]:
+    """The fields of the record that do not depend on how training goes.
+
+    Args:
+        session: Of the run, before its first step.
+        teacher_paths: Run folders of the teachers that the recipe describes.
+
+    Raises:
+        HeadstartError: The FLOPs of an operator are not known; names it.
+    """
+    recipe, total_steps = session.recipe, session.total_steps
+    forward, shown = session.task.forward, _shown_to_teachers(session)
+
+    def flops(teacher: Teacher, side: int | None) -> int:
+        return forward_flops(_whole_teacher(session, teacher), teacher.prepared(resized(shown, side)), forward)
+
+    teacher_flops = session.parts * _over_all_draws(session, flops)
+    return {
+        "metric": session.task.metric,
+        "higher_is_better": session.task.higher_is_better,
+        "steps": count_steps(recipe, total_steps),
+        "flops": _student_flops(session) + teacher_flops,
+        "teacher_flops": teacher_flops,
+        "teacher_seconds": _over_all_draws(session, partial(_forward_seconds, session)),
+        "teachers": _teacher_costs(session, teacher_paths),
+        "settings": recipe.model_dump(mode="json"),
+        "environment": environment(session.device),
+    }
+
+
+def _teacher_costs(session: Session, teacher_paths: Mapping[str, Path]) -> list[TeacherCost]:
+    """Of the teachers, and of the weights that the student starts from."""
+    distill, origin = session.recipe.distill, session.recipe.train.init_from
+    specs = distill.specs if distill is not None else []
+    teachers = session.pool.teachers if session.pool is not None else []
+    costs = [
+        teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
+        for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
+    ]
+    if origin is not None and origin not in [cost.name for cost in costs]:
+        costs.append(weights_cost(origin, _whole_student(session), teacher_paths.get(origin, origin)))
+    return costs
+
+
+def _student_flops(session: Session) -> int:
+    """Of the whole run; a batch is counted by its micro-batches, which are alike."""
+    student, inputs = _whole_student(session), session.batch(0).inputs
+    steps = count_sides(session.recipe, session.total_steps).items()
+    forward = session.task.forward
+    return session.parts * sum(step_flops(student, resized(inputs, side), forward) * count for side, count in steps)
+
+
+def _whole_student(session: Session) -> nn.Module:
+    """The student, or one like it where it is sharded."""
+    return session.task.build_model() if isinstance(session.student, FSDPModule) else session.student
+
+
+def _whole_teacher(session: Session, teacher: Teacher) -> nn.Module:
+    """The module of a teacher, or one like it where it is sharded."""
+    return teacher.module if session.pool is None else session.pool.outline(teacher)
+
+
+def _over_all_draws(session: Session, cost: Callable[[Teacher, int | None], float]) -> float:
+    """What the teachers asked in the whole run cost, as a mean over processes: each step's draw is known ahead."""
+    pool, distiller, total = session.pool, session.distiller, session.total_steps
+    if pool is None or distiller is None:
+        return 0
+    distilled = [step for step in range(total) if distiller.window.scale(step, total) > 0]
+    sides = {step: side_of_step(session.recipe, step, total) for step in distilled}
+    costs = []
+    for teacher in pool.teachers:
+        pool.bring(teacher, session.device)
+        live = teacher if isinstance(teacher, Teacher) else None
+        costs.append({side: 0.0 if live is None else cost(live, side) for side in dict.fromkeys(sides.values())})
+    return ranks.mean([sum(costs[index][sides[step]] for step in distilled for index in pool.chosen(step))])[0]
+
+
+def _forward_seconds(session: Session, teacher: Teacher, side: int | None) -> float:
+    """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
+    inputs = resized(_shown_to_teachers(session), side)
+    times = [timed(lambda: teacher.logits(inputs), session.device) for _ in range(_TIMED_FORWARDS)]
+    return session.recipe.train.accumulate * min(times)
+
+
+def _shown_to_teachers(session: Session) -> Any:
+    """The inputs of a micro-batch that teachers are given."""
+    distill = session.recipe.distill
+    batch = session.batch(0)
+    fraction = 1.0 if distill is None else distill.fraction
+    part = first_part(fraction, batch.inputs, Keys(batch.samples, batch.epoch))
+    return batch.inputs if part is None else part.of_inputs(batch.inputs)

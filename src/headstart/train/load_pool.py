@@ -1,0 +1,78 @@
+"""The pool of a recipe's teachers: live, or their cached targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headstart.distill import Teacher, TeacherPool
+from headstart.distill.targets.source import TargetSource, numbered
+from headstart.errors import TeacherError
+from headstart.recipe.recipe import Recipe
+from headstart.tasks import Task
+from headstart.teachers import TeacherEntry, load_teacher
+from headstart.train.build_task import student_side
+from headstart.train.cached_targets import cached_teachers
+
+
+def load_pool(
+    recipe: Recipe, paths: Mapping[str, Path], task: Task, device: torch.device, *, autocast: torch.dtype | None
+) -> TeacherPool | None:
+    """Load the teachers that a recipe names.
+
+    Args:
+        recipe: What is trained.
+        paths: Run folders of the teachers that the recipe describes.
+        task: The student's.
+        device: Where it trains.
+        autocast: What the student is computed in; the teachers too, unless their options say otherwise.
+
+    Returns:
+        The pool; None where the recipe does not distil.
+
+    Raises:
+        TeacherError: A teacher, or its cached targets, cannot be read or do not fit.
+    """
+    distill = recipe.distill
+    if distill is None:
+        return None
+
+    def load(entry: TeacherEntry) -> Teacher:
+        place = paths.get(entry.spec, entry.spec)
+        return load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
+
+    teachers: Iterable[TargetSource]
+    if distill.cache is not None:
+        named = dict(zip(numbered(distill.specs), distill.teachers, strict=True))  # as a pool of live ones names them
+        at_hand = {name: entry for name, entry in named.items() if entry.spec in paths or Path(entry.spec).exists()}
+        live = {name: load(entry) for name, entry in at_hand.items()}
+        teachers = cached_teachers(distill.cache, list(named), live, recipe, task)
+    else:
+        teachers = map(load, distill.teachers)  # one by one: a pool that streams puts each away before the next comes
+    pool = TeacherPool(
+        teachers,
+        draw=distill.draw,
+        weights=distill.weights,
+        seed=recipe.train.seed,
+        per_rank=distill.per_rank,
+        residence=distill.residence,
+        spool=distill.spool,
+    )
+    sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
+    for teacher in pool.live:
+        pool.bring(teacher, device)
+        _require_fitting(teacher, sample, task.num_classes)
+    return pool
+
+
+def _require_fitting(teacher: Teacher, sample: Any, classes: int) -> None:
+    """A teacher that does not fit fails here, and not at the window's opening."""
+    logits = teacher.logits(sample)
+    if logits.shape[-1] != classes:
+        raise TeacherError(
+            f"teacher {teacher.name!r} has {logits.shape[-1]} classes, the student {classes}; "
+            "both must be trained on the same classes"
+        )
