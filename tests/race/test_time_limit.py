@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headstart.errors import RaceError
-from headstart.race import Run, plan_race, race, work
+from headstart.race import Run, plan_race, race, scheduler
 from headstart.race.plan import Plan
 from headstart.race.time_limit import Spent, added_budget, forecast_seconds, most_telling_first
 from headstart.records import RaceRecord
@@ -76,7 +76,7 @@ class Timed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, quality: dict[str, float] | None = None) -> None:
         self.now, self.calls, self._quality = 0.0, list[Run](), quality or {}
-        monkeypatch.setattr(work, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def __call__(self, arm: str, budget: float, seed: int) -> dict[str, float]:
         self.calls.append(Run(arm, budget, seed))

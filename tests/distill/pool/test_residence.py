@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 
-from headstart.distill import Distiller, Teacher, TeacherPool, residence
+from headstart.distill import Distiller, Teacher, TeacherPool
+from headstart.distill.pool import residence
 from headstart.errors import TeacherError
 
 STEPS = 40
