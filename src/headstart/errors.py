@@ -1,5 +1,7 @@
 """The errors that headstart raises for things a user can put right."""
 
+ONE_REQUEST = 1.0  # seconds in which a second signal is the first one again, sent to a process and to its group
+
 
 class HeadstartError(Exception):
     """Something the user can put right: the message names what was wrong, where, and what to do.
@@ -38,6 +40,12 @@ class Preempted(HeadstartError):
     """SIGTERM asked a run to leave: it has written a checkpoint, and the same command goes on from there."""
 
     exit_code = 75  # sysexits.h: EX_TEMPFAIL, try again
+
+
+class Interrupted(Preempted):
+    """Ctrl-C (SIGINT) asked a run to leave, as `Preempted`."""
+
+    exit_code = 130  # as shells tell it: 128 and the signal's number
 
 
 class RaceError(HeadstartError):

@@ -232,7 +232,7 @@ def test_a_corrupt_record_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     training = Training()
-    with pytest.raises(RaceError, match=r"race\.json: cannot be written"):
+    with pytest.raises(RaceError, match=r"file: cannot be written"):
         go(training, tmp_path / "file")
     assert training.calls == []
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from headstart.errors import HeadstartError
+from headstart.errors import ONE_REQUEST, HeadstartError, Interrupted, Preempted
 
 # Everything heavy is imported inside the commands: `headstart --help` must not wait for torch, nor for rich.
 if TYPE_CHECKING:
@@ -22,14 +27,40 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, for machines.")]
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM where no training notes it: it ends a command as Ctrl-C does, but for the code."""
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have SIGTERM, like Ctrl-C, end a command in order: what is under way is saved. A second one ends it at once."""
+    first: float | None = None
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+        if time.monotonic() - first > ONE_REQUEST:
+            os._exit(128 + number)  # whatever waits for whom; worker processes end with their parent
+
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def guarded(function: Callable[[], Result]) -> Result:
     """Call; an error that the user can put right becomes its message and exit code."""
     try:
         return function()
     except HeadstartError as error:
         fail(error, error.exit_code)
-    except KeyboardInterrupt:
-        fail(HeadstartError("interrupted; start the same command again to go on where it was"), 130)
+    except KeyboardInterrupt as stopped:
+        code = Preempted.exit_code if isinstance(stopped, _Terminated) else Interrupted.exit_code
+        fail(HeadstartError("interrupted; start the same command again to go on where it was"), code)
 
 
 def fail(error: HeadstartError, code: int) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, fail, guarded, stdout
+from headstart.cli.common import Json, Overrides, ending_in_order, fail, guarded, stdout
 from headstart.cli.what_to_race import Raced, RacedCommand, RacedRecipe, cluster_of
 from headstart.errors import HeadstartError, RecipeError
 
@@ -83,9 +83,12 @@ def race(
         for line in guarded(raced.plan):
             print(line)
     elif only:
-        guarded(lambda: raced.do(only))
+        with ending_in_order():
+            guarded(lambda: raced.do(only))
     else:
-        _print_race(guarded(lambda: _race(raced, workers, on, cpus, gpus, hours)), out, as_json)
+        with ending_in_order():
+            record = guarded(lambda: _race(raced, workers, on, cpus, gpus, hours))
+        _print_race(record, out, as_json)
 
 
 def report(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, guarded, stderr
+from headstart.cli.common import Json, Overrides, ending_in_order, guarded, stderr
 
 if TYPE_CHECKING:
     from headstart.records import RunRecord
@@ -29,9 +29,10 @@ def train(
     [bold]headstart train recipes/fashion-mnist.yaml distill.teachers=\[runs/plain] --out runs/two[/]
     [bold]torchrun --nproc-per-node 8 -m headstart train recipes/fashion-mnist.yaml --out runs/one[/]
 
-    SIGTERM during training writes a checkpoint; exit code 75.
+    SIGTERM and Ctrl-C write a checkpoint, exit codes 75 and 130; a second one ends it at once.
     """
-    record = guarded(lambda: _train(recipe, overrides or [], out))
+    with ending_in_order():
+        record = guarded(lambda: _train(recipe, overrides or [], out))
     if not _speaks():
         return
     if as_json:
@@ -53,7 +54,7 @@ def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
     if not all((out / "teachers" / name / RECORD).exists() for name in taught):
         rehearse([recipe], taught)
     with Display(stderr(quiet=not _speaks())) as display:
-        paths = train_teachers(taught, out / "teachers", watcher=display, preemptible=True)
+        paths = train_teachers(taught, out / "teachers", watcher=display)
         display.training(recipe.name)
         record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)
     disconnect()

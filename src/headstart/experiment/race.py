@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +17,7 @@ from headstart.experiment.calibrate import calibrate
 from headstart.experiment.ray_cluster import Cluster
 from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
 from headstart.experiment.worker_processes import Workers
-from headstart.race import RaceFunction, Run, most_telling_first, plan_race, race, run_folder
+from headstart.race import Run, most_telling_first, plan_race, race, race_alone, run_folder
 from headstart.recipe.load import dump_recipe, varied
 from headstart.recipe.race_section import Race
 from headstart.recipe.recipe import Recipe
@@ -49,8 +51,9 @@ def race_recipe(
         hours: How long teachers and runs may take, as in `race`; the calibration comes on top.
 
     Raises:
-        HeadstartError: There is no `race` section, or an arm's overrides, the data, a budget or a teacher do not fit;
-            before anything is trained.
+        Preempted: SIGTERM or Ctrl-C came, and the checkpoint of what was in training is written.
+        HeadstartError: There is no `race` section, an arm's overrides, the data, a budget or a teacher do not fit, or
+            another race goes on in the folder; before anything is trained.
     """
     begin = time.monotonic()
     folder, settings, watcher = Path(folder), _race_section(recipe), watcher or SilentWatcher()
@@ -59,18 +62,19 @@ def race_recipe(
     if not (folder / "race.json").exists():
         runs = [(run.arm, run_recipe(arms[run.arm], run.budget, run.seed)) for run in planned_runs(recipe)]
         rehearse(dict(reversed(runs)).values(), taught)  # the first of each arm
-    paths = _train_teachers(taught, folder / "teachers", watcher, workers, cluster)
-
-    def measure() -> Calibration:
-        raced, pairs = [*arms.values(), *taught.values()], settings.calibration_pairs
-        if cluster is not None:
-            return cluster.call(calibrate, raced, teacher_paths=paths, pairs=pairs)
-        return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
-
     with ExitStack() as stack:
+        stack.enter_context(race_alone(folder))
+        paths = _train_teachers(taught, folder / "teachers", watcher, workers, cluster)
+
+        def measure() -> Calibration:
+            raced, pairs = [*arms.values(), *taught.values()], settings.calibration_pairs
+            if cluster is not None:
+                return cluster.call(calibrate, raced, teacher_paths=paths, pairs=pairs)
+            return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
+
         pool = stack.enter_context(Workers(workers)) if workers > 1 and cluster is None else cluster
         record = race(
-            _runner(recipe, arms, folder, paths, watcher, pool),
+            _Runner(recipe, arms, folder, paths, watcher, pool),
             arms=_arms(settings),
             budgets=settings.budgets,
             seeds=settings.seeds,
@@ -162,25 +166,34 @@ def _arms(settings: Race) -> list[Arm]:
     ]
 
 
-def _runner(
-    recipe: Recipe,
-    arms: Mapping[str, Recipe],
-    folder: Path,
-    paths: Mapping[str, Path],
-    watcher: Watcher,
-    pool: Workers | Cluster | None,
-) -> RaceFunction:
+@dataclass
+class _Runner:
     """The function that is raced: trains here, in one of the pool's processes, or on the cluster."""
 
-    def run(arm: str, budget: float, seed: int) -> RunRecord:
-        made, place = run_recipe(arms[arm], budget, seed), run_folder(folder, arm, budget, seed)
-        shorter = shorter_runs(recipe, folder, Run(arm, budget, seed))
-        labels = {"arm": arm, "budget": budget, "seed": seed, "folder": place.relative_to(folder).as_posix()}
-        if pool is None:
-            return train(made, place, teacher_paths=paths, progress=watcher.step, labels=labels, shorter=shorter)
-        return pool.call(train, made, place, teacher_paths=paths, labels=labels, shorter=shorter)
+    recipe: Recipe
+    arms: Mapping[str, Recipe]
+    folder: Path
+    paths: Mapping[str, Path]
+    watcher: Watcher
+    pool: Workers | Cluster | None
 
-    return run
+    def __call__(self, arm: str, budget: float, seed: int) -> RunRecord:
+        made, place = run_recipe(self.arms[arm], budget, seed), run_folder(self.folder, arm, budget, seed)
+        labels = {"arm": arm, "budget": budget, "seed": seed, "folder": place.relative_to(self.folder).as_posix()}
+        settings: dict[str, Any] = {
+            "teacher_paths": self.paths,
+            "labels": labels,
+            "shorter": shorter_runs(self.recipe, self.folder, Run(arm, budget, seed)),
+            "preemptible": True,
+        }
+        if self.pool is None:
+            return train(made, place, progress=self.watcher.step, **settings)
+        return self.pool.call(train, made, place, **settings)
+
+    def stop(self) -> None:
+        """Have the runs in other processes of this machine leave by a checkpoint; a cluster stops its own."""
+        if isinstance(self.pool, Workers):
+            self.pool.stop()
 
 
 def _train_teachers(

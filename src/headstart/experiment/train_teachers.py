@@ -47,28 +47,26 @@ def teacher_recipes(recipe: Recipe, variations: Iterable[Recipe]) -> dict[str, R
     return found
 
 
-def train_teachers(
-    recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watcher | None = None, preemptible: bool = False
-) -> dict[str, Path]:
+def train_teachers(recipes: Mapping[str, Recipe], folder: Path, *, watcher: Watcher | None = None) -> dict[str, Path]:
     """Train teachers; those already there are not trained again.
 
     Args:
         recipes: By name.
         folder: Gets one run folder a teacher.
         watcher: Told which one is trained, and how far it is.
-        preemptible: As in `train`.
 
     Returns:
         The run folder of each teacher by name.
 
     Raises:
+        Preempted: SIGTERM or Ctrl-C came, and the checkpoint of the one in training is written.
         HeadstartError: As `train`.
     """
     watcher = watcher or SilentWatcher()
     paths = {name: folder / name for name in recipes}
     for name, recipe in recipes.items():
         watcher.training(f"teacher {name}")
-        train(recipe, paths[name], progress=watcher.step, preemptible=preemptible)
+        train(recipe, paths[name], progress=watcher.step, preemptible=True)
     return paths
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -13,6 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from headstart.errors import HeadstartError
+from headstart.train.state.signals import note_between_trainings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -59,6 +61,12 @@ class Workers:
                 "the process that trained it died without a word, most often for want of memory; try fewer --workers"
             ) from None
 
+    def stop(self) -> None:
+        """Have the trainings that are under way write a checkpoint and leave; their calls raise what `train` does."""
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGTERM)
+
     def _new_pool(self) -> ProcessPoolExecutor:
         # Not forked: a fork of a process that has used torch's threads hangs.
         context = multiprocessing.get_context("spawn")
@@ -67,6 +75,7 @@ class Workers:
 
 def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
+    note_between_trainings()
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from headstart.race.book import race_alone
 from headstart.race.command import command_function
 from headstart.race.definition import Definition
 from headstart.race.listener import Listener, Silent, time_left
@@ -44,6 +45,7 @@ __all__ = [
     "most_telling_first",
     "plan_race",
     "race",
+    "race_alone",
     "race_table",
     "read_race",
     "run_folder",

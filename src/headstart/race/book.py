@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.errors import RaceError
+from headstart.locks import alone
 from headstart.race.definition import Definition, check_definition
 from headstart.race.one_run import finished_run
 from headstart.race.plan import Plan, Run
 from headstart.race.statistics.verdict import judge
 from headstart.records import Failure, RaceRecord, RunRecord, read_record, write_record
+
+_LOCK = ".race.lock"
+_PATIENCE = 5.0  # seconds; a race that has just been stopped may still be leaving
+
+
+@contextmanager
+def race_alone(folder: Path) -> Iterator[None]:
+    """Keep a second race out of a race folder: both would train the same runs.
+
+    Raises:
+        RaceError: Another one goes on there, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RaceError(f"{folder}: cannot be written ({error.strerror or error}); give another folder") from None
+    with alone(folder / _LOCK, patience=_PATIENCE) as free:
+        if not free:
+            raise RaceError(
+                f"{folder}: another race goes on in this folder; wait for it, or stop it and start the same command "
+                "again. To share the work between machines, do the lines that headstart race --plan prints"
+            )
+        yield
 
 
 @dataclass

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from headstart.errors import RaceError
+from headstart.errors import Preempted, RaceError
 from headstart.race.check_record import accept
 from headstart.race.run_names import budget_text, run_folder
 from headstart.records import RunRecord
@@ -48,19 +48,50 @@ def command_function(template: str, folder: str | os.PathLike[str]) -> Callable[
         ...
         headstart.errors.RaceError: command: unknown placeholder {steps}; there are {arm}, {budget}, {seed}, {record}
     """
-    words = _parsed(template)
-    race_folder = Path(folder).absolute()
+    return _Command(_parsed(template), Path(folder).absolute())
 
-    def run(arm: str, budget: float, seed: int) -> RunRecord:
-        home = run_folder(race_folder, arm, budget, seed)
+
+class _Command:
+    """See `command_function`."""
+
+    def __init__(self, words: Sequence[str], folder: Path) -> None:
+        self._words, self._folder = words, folder
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def __call__(self, arm: str, budget: float, seed: int) -> RunRecord:
+        home = run_folder(self._folder, arm, budget, seed)
         home.mkdir(parents=True, exist_ok=True)
         reported, log = home / "reported.json", home / "output.log"
         reported.unlink(missing_ok=True)
         values = {"arm": arm, "budget": budget_text(budget), "seed": str(seed), "record": str(reported)}
-        _execute([word.format_map(values) for word in words], log)
+        self._execute([word.format_map(values) for word in self._words], log)
         return _read(reported, log)
 
-    return run
+    def stop(self) -> None:
+        """Ask the programs that are under way to end, by SIGTERM."""
+        self._stopped = True
+        for process in list(self._running):
+            process.terminate()
+
+    def _execute(self, command: Sequence[str], log: Path) -> None:
+        with log.open("wb") as output:
+            try:
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            except OSError as error:
+                raise RaceError(f"command: {command[0]!r} cannot be started ({error.strerror or error})") from None
+            self._running.add(process)
+            try:
+                status = process.wait()
+            except BaseException:
+                _end(process)
+                raise
+            finally:
+                self._running.discard(process)
+        if status != 0 and self._stopped:
+            raise Preempted(f"command: {shlex.join(command)}: stopped, as the race was")
+        if status != 0:
+            raise RaceError(f"command: {shlex.join(command)}: {_ending(status)}; the end of {log}:\n{_tail(log)}")
 
 
 def _parsed(template: str) -> list[str]:
@@ -83,22 +114,7 @@ def _parsed(template: str) -> list[str]:
     return words
 
 
-def _execute(command: Sequence[str], log: Path) -> None:
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        except OSError as error:
-            raise RaceError(f"command: {command[0]!r} cannot be started ({error.strerror or error})") from None
-        try:
-            status = process.wait()
-        except BaseException:
-            _stop(process)
-            raise
-    if status != 0:
-        raise RaceError(f"command: {shlex.join(command)}: {_ending(status)}; the end of {log}:\n{_tail(log)}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from headstart.race.check_record import accept, check_same_metric
 from headstart.race.definition import Definition, keep_definition
 from headstart.race.plan import Run
 from headstart.race.run_names import record_path, run_name
 from headstart.records import RunRecord, read_record, write_record
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A function whose calls, each in a thread of its own, can be made to end before they are done."""
+
+    def stop(self) -> None:
+        """End all calls that are under way: a race of several workers was interrupted."""
+        ...  # pragma: no cover
+
 
 RaceFunction: TypeAlias = Callable[[str, float, int], RunRecord | Mapping[str, object]]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headstart.errors import HeadstartError, RaceError
-from headstart.race.book import Book, open_book
+from headstart.race.book import Book, open_book, race_alone
 from headstart.race.definition import Definition
 from headstart.race.listener import Listener, Silent
 from headstart.race.one_run import RaceFunction
@@ -76,8 +76,9 @@ def race(
         and seeds asked for are in it; others that the folder holds stay there.
 
     Raises:
-        RaceError: The race cannot be run as asked for, the folder cannot be written, or it holds runs of another
-            definition (recipe, command, unit of the budgets, an arm's overrides), baseline or primary arm.
+        RaceError: The race cannot be run as asked for, another one goes on in the folder, it cannot be written, or it
+            holds runs of another definition (recipe, command, unit of the budgets, an arm's overrides), baseline or
+            primary arm.
         HeadstartError: A record in the folder cannot be read.
 
     Example:
@@ -100,7 +101,6 @@ def race(
         arm.name: Definition(recipe=recipe, command=program, budget_unit=budget_unit, overrides=arm.overrides)
         for arm in plan.arms
     }
-    book = open_book(Path(folder), plan, made_of)
     record = RaceRecord(
         name=name,
         arms=list(plan.arms),
@@ -114,7 +114,9 @@ def race(
         command=command,
         environment=dict(environment or {}),
     )
-    return _go(function, book, record, calibrate, listener or Silent(), workers, hours)
+    with race_alone(Path(folder)):
+        book = open_book(Path(folder), plan, made_of)
+        return _go(function, book, record, calibrate, listener or Silent(), workers, hours)
 
 
 def _go(

@@ -9,10 +9,10 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, Preempted
 from headstart.race.book import Book
 from headstart.race.listener import Listener
-from headstart.race.one_run import RaceFunction, run_once
+from headstart.race.one_run import RaceFunction, Stoppable, run_once
 from headstart.race.plan import Run
 from headstart.race.run_names import run_folder
 from headstart.race.time_limit import Spent, added_budget, forecast_seconds, most_telling_first
@@ -56,6 +56,11 @@ class Work:
         try:
             for job in [pool.submit(self._one) for _ in range(len(self._pending))]:
                 job.result()
+        except BaseException:
+            self._stop()
+            if isinstance(self._function, Stoppable):
+                self._function.stop()
+            raise
         finally:
             self._stop()
             pool.shutdown(cancel_futures=True)
@@ -126,6 +131,8 @@ def _attempt(function: RaceFunction, book: Book, run: Run) -> RunRecord | Failur
         details.unlink(missing_ok=True)
         like = next(iter(book.finished.values()), None)
         return run_once(function, book.folder, run, book.made_of[run.arm], like=like)
+    except Preempted:  # no fault of the run, which goes on with the race's next start
+        raise
     except HeadstartError as error:
         message = str(error)
     except Exception as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from headstart.distill.last_call import LastCall
-from headstart.errors import HeadstartError, Preempted
+from headstart.errors import HeadstartError
 from headstart.recipe.cycles import cycle_ends
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
@@ -25,7 +26,7 @@ from headstart.train.state.checkpoint import remove_checkpoints
 from headstart.train.state.lock import claimed
 from headstart.train.state.resume import resume, save
 from headstart.train.state.run_folder import RunFolder, peak_memory
-from headstart.train.state.signals import Preemption
+from headstart.train.state.signals import Requests, leaving
 from headstart.train.state.take_over import take_over
 from headstart.train.trackers import Trackers
 
@@ -61,12 +62,13 @@ def train(
         teacher_paths: Run folders of the teachers that the recipe describes.
         progress: Told how far it is, and then each fine-tuning where the recipe has a `glue` section.
         labels: Fields of the record that a race knows: arm, budget, seed.
-        preemptible: Whether SIGTERM during training, to any of the processes, makes all write a checkpoint and leave.
+        preemptible: Whether SIGTERM or SIGINT (Ctrl-C) during training, to any of the processes, makes all write a
+            checkpoint and leave; one that comes during the evaluation at the end is obeyed once the run is finished.
         shorter: Run folders of the same training in fewer cycles, the shortest first: it goes on from the longest that
             has finished, whose checkpoint is then dropped.
 
     Raises:
-        Preempted: SIGTERM came, and the checkpoint is written.
+        Preempted: SIGTERM came, and the checkpoint is written; its kind `Interrupted`: it was Ctrl-C.
         HeadstartError: The folder holds another run, cannot be written, or another process trains there; the loss is
             not finite; or anything that the recipe, data, or teachers got wrong.
     """
@@ -98,8 +100,10 @@ def _train(
     known = known_before(session, teacher_paths)
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
-    with Trackers(recipe, place.path, labels) as trackers:
-        seconds, joules = _train_steps(session, place, progress, preemptible, trackers)
+    # A score of GLUE takes hours, and goes on from what is there: a signal need not wait for it.
+    with Trackers(recipe, place.path, labels) as trackers, ExitStack() as until_finished:
+        requests = until_finished.enter_context(Requests(preemptible))
+        seconds, joules = _train_steps(session, place, progress, requests, trackers)
         evaluation = _evaluate(session, place, session.total_steps)
         memory = peak_memory(session.device)
         record = RunRecord(
@@ -112,6 +116,8 @@ def _train(
             **labels,
         )
         place.save_weights(session.result, session.task.describe())
+        if judged_by_glue(recipe):
+            until_finished.close()
         if not ranks.is_main():
             return place.wait_until_finished()
         session.task.save_beside(place.path)
@@ -124,7 +130,7 @@ def _train(
 
 
 def _train_steps(
-    session: Session, place: RunFolder, progress: Progress | None, preemptible: bool, trackers: Trackers
+    session: Session, place: RunFolder, progress: Progress | None, requests: Requests, trackers: Trackers
 ) -> tuple[float, float | None]:
     """Train from the checkpoint, or the beginning, to the end; the seconds and joules it took in all."""
     config, total = session.recipe.train, session.total_steps
@@ -136,29 +142,28 @@ def _train_steps(
     if first > 0 or session.accelerator.num_processes > 1:  # a part only is measured here
         meter.give_up()
     clock = Clock(session.device, seconds, meter)
-    with Preemption(preemptible) as preemption:
-        clock.start()
-        for done in range(first + 1, total + 1):
-            loss = session.train_step(done - 1)
-            if done % config.log_every == 0 or done in troughs:
-                clock.stop()
-                line = _measure(session, place, done, float(loss), clock.seconds)
-                if done in troughs[:-1]:
-                    line["quality"] = _evaluate(session, place, done).quality
-                place.append_metrics(line)
-                trackers.log(line, done)
-                if progress is not None:
-                    progress(done, total, line["loss"])
-                clock.start()
-            leaving = preemption.asked() and done < total
-            if leaving or (saved_at_end if done == total else done % config.checkpoint_every == 0):
-                clock.stop()
-                save(session, place.path, done, clock.seconds)
-                if leaving:
-                    ranks.wait_for_all()  # a launcher ends all as soon as one has left, and one still writes
-                    raise Preempted(f"{place.path}: SIGTERM after step {done} of {total}; {_GO_ON}")
-                clock.start()
-        clock.stop()
+    clock.start()
+    for done in range(first + 1, total + 1):
+        loss = session.train_step(done - 1)
+        if done % config.log_every == 0 or done in troughs:
+            clock.stop()
+            line = _measure(session, place, done, float(loss), clock.seconds)
+            if done in troughs[:-1]:
+                line["quality"] = _evaluate(session, place, done).quality
+            place.append_metrics(line)
+            trackers.log(line, done)
+            if progress is not None:
+                progress(done, total, line["loss"])
+            clock.start()
+        signalled = requests.asked() if done < total else 0
+        if signalled or (saved_at_end if done == total else done % config.checkpoint_every == 0):
+            clock.stop()
+            save(session, place.path, done, clock.seconds)
+            if signalled:
+                ranks.wait_for_all()  # a launcher ends all as soon as one has left, and one still writes
+                raise leaving(signalled, str(place.path), f"after step {done} of {total}; {_GO_ON}")
+            clock.start()
+    clock.stop()
     return ranks.largest(clock.seconds), meter.joules
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from headstart.errors import HeadstartError
+from headstart.locks import alone
 from headstart.train import ranks
 
 LOCK = ".lock"
@@ -28,23 +27,10 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         HeadstartError: Another process trains there; raised on all processes.
     """
-    lock = FileLock(folder / LOCK)
-    if not ranks.from_main(lambda: _acquired(lock)):
-        raise HeadstartError(
-            f"{folder}: another process is training here; wait for it or stop it, then start the same command again: "
-            f"the run goes on from its checkpoint (if there is none, delete {folder / LOCK})"
-        )
-    try:
+    with ExitStack() as held:
+        if not ranks.from_main(lambda: held.enter_context(alone(folder / LOCK, patience=_PATIENCE))):
+            raise HeadstartError(
+                f"{folder}: another process is training here; wait for it or stop it, then start the same command "
+                f"again: the run goes on from its checkpoint (if there is none, delete {folder / LOCK})"
+            )
         yield
-    finally:
-        lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=_PATIENCE)
-    except Timeout:
-        return False
-    except (OSError, NotImplementedError):
-        pass  # a file system that has no locks
-    return True
