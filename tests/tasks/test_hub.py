@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from headstart.tasks.hub import one_line, quiet
+from headstart.tasks import hub
+from headstart.tasks.hub import from_hub, one_line, quiet
 
 
 def test_an_error_becomes_one_short_line() -> None:
@@ -26,3 +29,26 @@ def test_transformers_says_as_much_afterwards_as_before(bars: bool) -> None:
     finally:
         logging.set_verbosity(level)
         (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Hub whose address nothing answers at, asked as if the tests were not offline."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub, "_answers", hub._answers.__wrapped__)
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(unreachable: None) -> None:
+    constants = pytest.importorskip("huggingface_hub").constants
+    told = r"127.0.0.1:9 does not answer, and the cache has not all of some/model"
+    with pytest.raises(ConnectionError, match=told), from_hub("some/model"):
+        assert constants.HF_HUB_OFFLINE
+        raise OSError("not cached")
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_for_a_folder_nothing_is_asked(unreachable: None, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="as it is"), from_hub(tmp_path):
+        raise OSError("as it is")

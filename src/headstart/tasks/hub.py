@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PATIENCE = 5.0  # seconds in which the Hub has to answer at all
 
 
 def one_line(error: Exception) -> str:
@@ -33,3 +39,60 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def from_hub(name: str | Path) -> Iterator[None]:
+    """Read something that may lie on the Hub; where that does not answer, from the caches alone.
+
+    Its clients ask five times and longer each time, file by file: without network that is most of a minute of silence.
+
+    Args:
+        name: A name on the Hub, or a folder of this machine, for which nothing is asked.
+
+    Raises:
+        ConnectionError: The Hub does not answer, and what is asked for is in no cache.
+
+    Example:
+        >>> with from_hub("."):
+        ...     pass
+    """
+    if Path(name).expanduser().exists() or _answers():
+        yield
+        return
+    settings = _settings()
+    before = [module.HF_HUB_OFFLINE for module in settings]
+    for module in settings:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except Exception as error:
+        raise ConnectionError(
+            f"{settings[0].ENDPOINT} does not answer, and the cache has not all of {name}; see whether this machine "
+            "has a network, or fetch it where there is one"
+        ) from error
+    finally:
+        for module, was in zip(settings, before, strict=True):
+            module.HF_HUB_OFFLINE = was
+
+
+@cache
+def _answers() -> bool:
+    """Whether the Hub can be reached, or is not to be asked anyway; found out once."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return True
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # of the library that it happens to ask with
+        return False
+    return True
+
+
+def _settings() -> list[Any]:
+    """The modules in which the Hub's clients look whether they may ask it; the Hub's own first."""
+    from huggingface_hub import constants
+
+    datasets = sys.modules.get("datasets")
+    return [constants, *([] if datasets is None else [datasets.config])]

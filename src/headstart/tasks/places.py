@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headstart.errors import DataError
-from headstart.tasks.hub import one_line
+from headstart.tasks.hub import from_hub, one_line
 
 __all__ = [
     "ORIGIN_FILE",
@@ -121,7 +121,8 @@ def _on_hub(name: str, options: Mapping[str, Any]) -> Mapping[str, Any] | str:
     import datasets
 
     try:
-        loaded: Mapping[str, Any] = datasets.load_dataset(name, **options)
+        with from_hub(name):
+            loaded: Mapping[str, Any] = datasets.load_dataset(name, **options)
     except Exception as error:  # the Hub's client raises errors of many libraries
         return one_line(error)
     return loaded

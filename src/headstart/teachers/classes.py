@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import TeacherError
-from headstart.tasks.hub import one_line
+from headstart.tasks.hub import from_hub, one_line
 from headstart.teachers.find import Found
 from headstart.teachers.loaded import Loaded
 
@@ -114,7 +114,10 @@ def _teachers_vocabulary(loaded: Loaded, name: str) -> Vocabulary:
     place = str(loaded.tokenizer)
     try:
         # Where there are no files of a tokenizer, transformers may make one up, without ordinary tokens.
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=loaded.revision or "main", trust_remote_code=False)
+        with from_hub(place):
+            tokenizer = AutoTokenizer.from_pretrained(
+                place, revision=loaded.revision or "main", trust_remote_code=False
+            )
         return _vocabulary(tokenizer, f"the tokenizer of teacher {name!r}")
     except TeacherError:
         raise

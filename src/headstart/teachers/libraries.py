@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import TeacherError
-from headstart.tasks.hub import one_line, quiet
+from headstart.tasks.hub import from_hub, one_line, quiet
 from headstart.teachers.loaded import Loaded
 
 # What the class of a model is called in transformers, and what its logits are for.
@@ -40,7 +40,7 @@ def load_transformers(place: str) -> Loaded:
     name, _, revision = (place, "", "") if local else place.partition("@")
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local, "trust_remote_code": False}
     try:
-        with quiet():
+        with quiet(), from_hub(name):
             module, task, missing = _from_pretrained(name, where)
     except TeacherError as error:
         raise TeacherError(f"{place}: {error}") from None
@@ -113,7 +113,7 @@ def load_timm(name: str) -> Loaded:
     if ":" not in name and not timm.is_model_pretrained(name):
         raise TeacherError(f"timm:{name}: timm has no such model, or no weights for it; see timm.list_pretrained()")
     try:
-        with _without_code():
+        with _without_code(), from_hub(name.removeprefix("local-dir:")):
             module = timm.create_model(name, pretrained=True)
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise TeacherError(f"timm:{name}: timm cannot load it ({one_line(error)}); {_hint(':' in name)}") from None

@@ -16,7 +16,7 @@ from torch import nn
 
 from headstart.errors import HeadstartError
 from headstart.tasks.glue.protocol import MAX_LENGTH
-from headstart.tasks.hub import one_line, quiet
+from headstart.tasks.hub import from_hub, one_line, quiet
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,8 @@ def _digest(folder: Path) -> str:
 def _told(source: str, what: str) -> Iterator[None]:
     """Turn whatever transformers and the Hub's client raise into one sentence."""
     try:
-        yield
+        with from_hub(source):
+            yield
     except Exception as error:  # of many libraries
         reason = one_line(error)
         raise HeadstartError(f"{source}: {what} ({reason}); give a run of an mlm recipe, or a Hub id") from None

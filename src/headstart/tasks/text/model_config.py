@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import HeadstartError, RecipeError
-from headstart.tasks.hub import one_line
+from headstart.tasks.hub import from_hub, one_line
 from headstart.tasks.text.config import MlmModel
 from headstart.tasks.text.vocabulary import Vocabulary
 
@@ -98,7 +98,8 @@ def read_settings(reference: str) -> dict[str, Any]:
     from transformers import PreTrainedConfig
 
     try:
-        settings, _ = PreTrainedConfig.get_config_dict(reference)
+        with from_hub(reference):
+            settings, _ = PreTrainedConfig.get_config_dict(reference)
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise HeadstartError(
             f"{reference}: no configuration of a model can be had ({one_line(error)}); give a folder with a "

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.errors import HeadstartError, RecipeError
-from headstart.tasks.hub import one_line
+from headstart.tasks.hub import from_hub, one_line
 from headstart.tasks.text.masked_head import attach_masked_head
 from headstart.tasks.text.model_config import read_settings, restore_config
 
@@ -84,14 +84,15 @@ def load_checkpoint(
 
     config = config or restore_config(read_settings(reference))
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            reference,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with from_hub(reference):
+            model, info = AutoModelForMaskedLM.from_pretrained(
+                reference,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise HeadstartError(
             f"{reference}: its weights cannot be had, or do not fit ({one_line(error)}); give a folder, or a name on "

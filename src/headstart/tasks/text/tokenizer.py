@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
-from headstart.tasks.hub import one_line
+from headstart.tasks.hub import from_hub, one_line
 from headstart.tasks.text.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def read_tokenizer(place: str) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        with from_hub(place):
+            tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise DataError(
             f"data.tokenizer: {place!r} cannot be read as a tokenizer, as a folder or from the Hub "
