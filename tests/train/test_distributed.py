@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -261,3 +263,29 @@ def test_other_settings_in_accelerates_configuration_change_nothing(
     without, found = (torch.load(tmp_path / name) for name in ("without", "with"))
     assert list(found) == list(without)
     assert all(torch.equal(found[name], value) for name, value in without.items())
+
+
+def arrive_late() -> None:
+    ranks.connect()
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=0.5))  # of ordinary collectives
+    if os.environ["RANK"] == "1":
+        time.sleep(2)
+    ranks.wait_for_slow_ones()
+
+
+def test_a_machine_whose_cache_fills_slowly_is_waited_for() -> None:
+    run_together(arrive_late)
+
+
+def arrive_late_at_a_barrier() -> None:
+    ranks.connect()
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=0.5))
+    if os.environ["RANK"] == "1":
+        time.sleep(2)
+        return
+    with pytest.raises(RuntimeError):
+        ranks.wait_for_all()
+
+
+def test_as_ordinary_collectives_would_not() -> None:
+    run_together(arrive_late_at_a_barrier)

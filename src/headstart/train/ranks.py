@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +16,8 @@ from torch import distributed
 from headstart.errors import RecipeError
 
 T = TypeVar("T")
+
+_LONG = timedelta(days=7)
 
 _ENGINES = ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG")
 
@@ -46,8 +50,10 @@ def connect(**tracking: Any) -> Accelerator:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         **tracking,
     )
-    if first:  # else one that refuses what follows leaves before another has found it, which then tells of that instead
-        wait_for_all()
+    if first and _several():
+        _patient_group.cache_clear()
+        _patient_group()  # made while all are here: making one waits no longer than other collectives
+        wait_for_all()  # else one that refuses what follows leaves before another has found it
     return accelerator
 
 
@@ -104,6 +110,22 @@ def wait_for_all() -> None:
     """Go on when all processes have come here."""
     if _several():
         distributed.barrier()
+
+
+def wait_for_slow_ones() -> None:
+    """Go on when all processes have come here, be it hours later: after work that may take one machine far longer.
+
+    Caches that lie on each machine fill at different speeds. An ordinary collective would give up after some minutes,
+    and take the training with it. A process that dies is noticed at once all the same.
+    """
+    if _several():
+        distributed.barrier(_patient_group())
+
+
+@cache
+def _patient_group() -> distributed.ProcessGroup:
+    group: distributed.ProcessGroup = distributed.new_group(backend="gloo", timeout=_LONG)
+    return group
 
 
 def disconnect() -> None:

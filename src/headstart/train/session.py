@@ -64,6 +64,7 @@ class Session:
         _make_deterministic(train.deterministic)
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
+        ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
         self.total_steps = _total_steps(recipe, self.task.samples)
         model = self.task.build_model()
         if train.init_from is not None:
