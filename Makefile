@@ -34,9 +34,10 @@ demo-short: .venv/installed ## the demo from end to end in about a minute, in a 
 test: lint types ## install, lint, type-check, test
 	$(BIN)/python -m pytest
 
-lint: .venv/installed-dev ## ruff
+lint: .venv/installed-dev ## ruff, and that each floor imports from those below it only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 
 types: .venv/installed-dev ## mypy
 	$(BIN)/mypy
