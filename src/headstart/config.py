@@ -38,3 +38,19 @@ def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
     return found
+
+
+def defaults_of(section: type[BaseModel]) -> dict[str, Any]:
+    """What each key of a section is where it is not given, by dotted key; keys that must be given are not there.
+
+    Example:
+        >>> class Wings(Config):
+        ...     count: int
+        ...     colour: str = "blue"
+        >>> defaults_of(Wings)
+        {'colour': 'blue'}
+    """
+    fields = {name: field for name, field in section.model_fields.items() if not field.is_required()}
+    values = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    nested = {name: value.model_dump(mode="json") for name, value in values.items() if isinstance(value, BaseModel)}
+    return flat(values | nested)

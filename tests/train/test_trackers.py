@@ -121,8 +121,7 @@ def test_a_package_that_is_missing_is_told_before_anything_is_trained(
     require_trackers([])
 
 
-def test_a_recipe_without_trackers_is_written_as_ever(tiny_data: Path) -> None:
-    assert "trackers" not in dump_recipe(tiny_recipe(tiny_data))
+def test_trackers_are_written_into_the_recipe(tiny_data: Path) -> None:
     assert "trackers:\n  - wandb" in dump_recipe(tiny_recipe(tiny_data, train__trackers=["wandb"]))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from headstart.cache.batches import BatchMaker
@@ -31,26 +32,32 @@ class Fingerprint(Record):
         teacher: A hash of the weights; dtypes; which classes are the student's. None where there is no teacher at hand;
             nothing about it is compared then.
         prepared: A sketch of the first samples as the teacher is given them: its own normalisation and resolution.
+        defaults: What settings mean that `data` of an older cache does not have yet, by dotted key. Not kept.
     """
 
     data: dict[str, Any]
     inputs: list[Finite]
     teacher: dict[str, str] | None
     prepared: list[Finite]
+    defaults: dict[str, Any] = Field(default={}, exclude=True)
 
 
-def fingerprint(teacher: Teacher | None, task: BatchMaker, data: Mapping[str, Any]) -> Fingerprint:
+def fingerprint(
+    teacher: Teacher | None, task: BatchMaker, data: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> Fingerprint:
     """The fingerprint of a task, and of a live teacher on it.
 
     Args:
         teacher: The teacher, where it is at hand.
         task: Gives the inputs.
         data: See `Fingerprint`; JSON.
+        defaults: As there. Default: none.
     """
     inputs = task.batch(0, min(_SKETCHED, task.samples)).inputs
     of_data: dict[str, Any] = {
         "data": json.loads(json.dumps(dict(data))),  # as it will be read again
         "inputs": sketch(inputs),
+        "defaults": dict(defaults or {}),
     }
     if teacher is None:
         return Fingerprint(**of_data, teacher=None, prepared=[])
@@ -97,7 +104,7 @@ def sketch(inputs: Any) -> list[float]:
 
 def differences(cached: Fingerprint, now: Fingerprint) -> list[str]:
     """What differs, a line each; none where the two agree."""
-    lines = _differing("data", cached.data, now.data)
+    lines = _differing("data", cached.data, now.data, now.defaults)
     if not lines and not _close(cached.inputs, now.inputs):
         lines.append("inputs: the first samples look different; files, or the code of the augmentation, have changed")
     if cached.teacher is None or now.teacher is None:
@@ -108,8 +115,12 @@ def differences(cached: Fingerprint, now: Fingerprint) -> list[str]:
     return lines + of_teacher
 
 
-def _differing(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    before, after = flat(old, f"{section}."), flat(new, f"{section}.")
+def _differing(
+    section: str, old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
+    after = flat(new, f"{section}.")
+    lacking = {f"{section}.{key}": value for key, value in (defaults or {}).items() if f"{section}.{key}" in after}
+    before = lacking | flat(old, f"{section}.")
     return [
         f"{key}: {_shown(before.get(key))} in the cache, {_shown(after.get(key))} now"
         for key in sorted(before.keys() | after.keys())

@@ -14,6 +14,7 @@ import torch
 
 from headstart.errors import RecipeError
 from headstart.experiment.calibrate import calibrate
+from headstart.experiment.earlier import EarlierRuns
 from headstart.experiment.ray_cluster import Cluster
 from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
 from headstart.experiment.worker_processes import Workers
@@ -90,6 +91,7 @@ def race_recipe(
             listener=watcher,
             workers=workers,
             curve=settings.curve,
+            earlier=EarlierRuns(folder),
             hours=None if hours is None else max(0.0, hours - (time.monotonic() - begin) / 3600),
         )
     track_race(record, recipe, folder)

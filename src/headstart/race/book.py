@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headstart.errors import RaceError
 from headstart.locks import alone
-from headstart.race.definition import Definition, check_definition
+from headstart.race.definition import Definition, Earlier, check_definition
 from headstart.race.one_run import finished_run
 from headstart.race.plan import Plan, Run
 from headstart.race.statistics.verdict import judge
@@ -75,7 +75,7 @@ class Book:
         return judged
 
 
-def open_book(folder: Path, plan: Plan, made_of: Mapping[str, Definition]) -> Book:
+def open_book(folder: Path, plan: Plan, made_of: Mapping[str, Definition], earlier: Earlier | None = None) -> Book:
     """What the folder holds of the race, once it is sure that it is the same race.
 
     Raises:
@@ -96,5 +96,5 @@ def open_book(folder: Path, plan: Plan, made_of: Mapping[str, Definition]) -> Bo
                 )
     finished = {run: record for run in plan.runs if (record := finished_run(folder, run)) is not None}
     for run in finished:
-        check_definition(folder, run, made_of[run.arm])
+        check_definition(folder, run, made_of[run.arm], earlier)
     return Book(folder, plan, made_of, finished, previous)

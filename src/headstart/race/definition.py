@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from headstart.errors import RaceError
 from headstart.race.plan import Run
 from headstart.race.run_names import run_folder, run_name
-from headstart.records import Record, read_record, write_record
+from headstart.records import Record, RunRecord, read_record, write_record
+
+
+class Earlier(Protocol):
+    """Reads what an earlier version of whatever is raced has written, as it would be written now."""
+
+    def recipe(self, text: str) -> str:
+        """The recipe's text as today's version writes it; as it is where that cannot read it."""
+        ...  # pragma: no cover
+
+    def runs(self, finished: Mapping[Run, RunRecord]) -> dict[Run, RunRecord]:
+        """Finished runs with today's names for their kinds of steps, so that one calibration is of them all."""
+        ...  # pragma: no cover
 
 
 class Definition(Record):
@@ -30,13 +43,14 @@ def keep_definition(folder: str | os.PathLike[str], run: Run, definition: Defini
     write_record(definition, _path(folder, run))
 
 
-def check_definition(folder: str | os.PathLike[str], run: Run, now: Definition) -> None:
+def check_definition(folder: str | os.PathLike[str], run: Run, now: Definition, earlier: Earlier | None = None) -> None:
     """Refuse a finished run that was made of something else.
 
     Args:
         folder: The race folder.
         run: A finished run in it.
         now: What the run would be made of today.
+        earlier: Reads a recipe that an earlier version wrote. Default: it is compared as it stands.
 
     Raises:
         RaceError: It differs; says in what.
@@ -44,7 +58,10 @@ def check_definition(folder: str | os.PathLike[str], run: Run, now: Definition) 
     path = _path(folder, run)
     if not path.exists():
         return
-    changes = _changes(read_record(Definition, path), now)
+    old = read_record(Definition, path)
+    if earlier is not None:
+        old = old.model_copy(update={"recipe": earlier.recipe(old.recipe)})
+    changes = _changes(old, now)
     if changes:
         raise RaceError(
             f"race folder {os.fspath(folder)}: its finished run {run_name(*run)!r} was made with another definition: "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from headstart.errors import HeadstartError, RaceError
 from headstart.race.book import Book, open_book, race_alone
-from headstart.race.definition import Definition
+from headstart.race.definition import Definition, Earlier
 from headstart.race.listener import Listener, Silent
 from headstart.race.one_run import RaceFunction
 from headstart.race.plan import plan_race
@@ -36,6 +36,7 @@ def race(
     workers: int = 1,
     curve: Curve = "separate",
     hours: float | None = None,
+    earlier: Earlier | None = None,
 ) -> RaceRecord:
     """Race arms over budgets and seeds, and judge how much faster than the baseline each of them is.
 
@@ -70,6 +71,7 @@ def race(
         hours: Begin no run that would not end within this time, by a forecast from those before it. The runs that
             decide most come first (`most_telling_first`); `cut_short` says that some were left out, and the next start
             goes on. Default: all are run.
+        earlier: Reads runs that an earlier version has left in the folder. Default: they are taken as they stand.
 
     Returns:
         The race, judged, as written to `race.json`; failed runs are in its `failures`. Only runs of the arms, budgets
@@ -115,8 +117,8 @@ def race(
         environment=dict(environment or {}),
     )
     with race_alone(Path(folder)):
-        book = open_book(Path(folder), plan, made_of)
-        return _go(function, book, record, calibrate, listener or Silent(), workers, hours)
+        book = open_book(Path(folder), plan, made_of, earlier)
+        return _go(function, book, record, calibrate, listener or Silent(), workers, hours, earlier)
 
 
 def _go(
@@ -127,6 +129,7 @@ def _go(
     listener: Listener,
     workers: int,
     hours: float | None,
+    earlier: Earlier | None,
 ) -> RaceRecord:
     old = book.previous
     # Runs that came since, from the jobs of a batch system, may have steps of kinds that are not calibrated yet.
@@ -135,6 +138,8 @@ def _go(
     kept = old.calibration if old is not None and (calibrate is None or complete) else None
     date = old.date if old is not None and complete else datetime.now(UTC).isoformat(timespec="seconds")
     record = record.model_copy(update={"calibration": kept, "date": date})
+    if kept is None and earlier is not None:  # the calibration that is kept is of the names as they stand
+        book.finished = earlier.runs(book.finished)
     book.save(record)
     left_out = Work(function, book, record, listener, hours).go(workers)
     record = record.model_copy(update={"cut_short": bool(left_out)})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -71,13 +69,6 @@ class Distill(Config):
             for entry in teachers
             for spec in expand_spec(entry.spec)
         ]
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without keys that are newer than recipes in run folders, where they change nothing: these stay the same."""
-        content: dict[str, Any] = handler(self)
-        newer = {"per_rank": False, "fraction": 1.0, "residence": "device", "spool": None}
-        return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
 
     @property
     def specs(self) -> list[str]:

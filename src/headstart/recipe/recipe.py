@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from headstart.config import Config
 from headstart.recipe.distill_section import Distill
@@ -80,7 +80,7 @@ class ImageRecipe(Recipe):
             "model": self.model.model_dump(),
             "data": self.data.name,
             "augment": self.data.augment.model_dump(),
-            **({} if self.data.size is None else {"size": self.data.size}),
+            "size": self.data.size,
         }
 
 
@@ -103,14 +103,6 @@ class MlmRecipe(Recipe):
         """Model, and how many tokens there are to read, to predict and to choose from."""
         data = self.data.model_dump(include={"name", "subset", "tokenizer", "vocab_size", "length", "mask"})
         return {"model": self.model.model_dump(), "data": data}
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a section that is newer than recipes in run folders, where there is none: these stay the same."""
-        content: dict[str, Any] = handler(self)
-        if self.glue is None:
-            content.pop("glue", None)
-        return content
 
     @model_validator(mode="after")
     def _streams_have_no_epochs(self) -> MlmRecipe:

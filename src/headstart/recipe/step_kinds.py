@@ -1,4 +1,9 @@
-"""Kinds of optimiser steps: what a race calibrates, and what a record counts."""
+"""Kinds of optimiser steps: what a race calibrates, and what a record counts.
+
+A kind is named by its models and a digest of every setting that decides how much work the step is, each spelled out as
+today's recipes have it. Names that an earlier version gave are put into today's when its runs are read again (see
+`headstart.experiment.earlier`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,9 @@ from headstart.recipe.train_section import Train
 _WORK = {
     "batch_size", "accumulate", "optimizer", "label_smoothing", "task_loss", "ema", "clip_norm", "precision",
     "deterministic",
+}  # fmt: skip
+_DISTILL_WORK = {
+    "teachers", "loss", "standardize", "draw", "weights", "fraction", "average", "cache", "residence",
 }  # fmt: skip
 
 
@@ -37,17 +45,11 @@ def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
     """The name of its distilling step, as `plain_kind`; None where the recipe does not distil."""
     if recipe.distill is None:
         return None
-    # What is left out at its default (options, cache, fraction, residence) is so for the sake of names already given.
-    distill = recipe.distill.model_dump(
-        include={"teachers", "loss", "standardize", "draw", "weights", "fraction", "average"}
-    )
-    work = {**distill, "teachers": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs}}
-    if options := [entry for entry in distill["teachers"] if not isinstance(entry, str)]:
-        work["options"] = options
-    if recipe.distill.cache is not None:
-        work["cache"] = recipe.distill.cache
-    if recipe.distill.residence != "device":
-        work["residence"] = [recipe.distill.residence, recipe.distill.spool is not None]
+    work = {
+        **recipe.distill.model_dump(include=_DISTILL_WORK),
+        "described": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs},
+        "spooled": recipe.distill.spool is not None,
+    }
     return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 

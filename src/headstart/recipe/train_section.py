@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from headstart.config import BelowOne, Config, Fraction, Positive, Seed
 from headstart.recipe.cycles import number_of_cycles
@@ -92,14 +92,6 @@ class Train(Config):
     def cycles(self) -> int:
         """How many cycles the training has: 1 without `first_cycle`."""
         return number_of_cycles(self.length, self.first_cycle or self.length)
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a key that is newer than recipes in run folders, where it changes nothing: these stay the same."""
-        content: dict[str, Any] = handler(self)
-        newer: dict[str, Any] = {"sharding": "none", "trackers": [], "init_from": None, "first_cycle": None}
-        newer |= {"task_loss": "cross-entropy", "ema": None}
-        return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Train:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.cache import Batches, CachedTeacher, fingerprint
+from headstart.config import defaults_of
 from headstart.distill import Teacher, Window
 from headstart.distill.targets.source import Keys
 from headstart.recipe.recipe import Recipe
@@ -43,8 +44,10 @@ def cached_teachers(
     Raises:
         TeacherError: A teacher's targets are not there, are damaged, or are of other weights or other data.
     """
-    settings = data_settings(recipe, task)
-    return [CachedTeacher(folder, name, expected=fingerprint(live.get(name), task, settings)) for name in names]
+    settings, defaults = data_settings(recipe, task), defaults_of(type(recipe.data))
+    return [
+        CachedTeacher(folder, name, expected=fingerprint(live.get(name), task, settings, defaults)) for name in names
+    ]
 
 
 def distilled_batches(recipe: Recipe, task: Task, window: Window, total_steps: int, processes: int) -> Batches:

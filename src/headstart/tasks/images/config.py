@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from headstart.config import SEEDS, Config
 
@@ -19,10 +19,6 @@ class ImageModel(Config):
     blurpool: bool = False
     """Blur before each strided convolution, and after max-pooling, against aliasing (Zhang, arXiv 1904.11486)."""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), blurpool=False)
-
 
 class Augment(Config):
     """Changes to each training image, drawn anew each epoch. They follow from seed, epoch and sample alone."""
@@ -36,10 +32,6 @@ class Augment(Config):
     mixup: float = Field(0.0, ge=0)
     """Mix each image, and its label, with the one before it in the micro-batch; their shares are drawn once a step from
     Beta(mixup, mixup) (Zhang et al., arXiv 1710.09412). Teachers see the mixture. 0: no mixing."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), mixup=0.0)
 
 
 class Progressive(Config):
@@ -92,12 +84,3 @@ class ImageData(Config):
             if self.size is None and getattr(self, key) is not None:
                 raise ValueError(f"{key} needs size: the side of the images to train on, in pixels")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), size=None, evaluate_size=None, workers=None, progressive=None)
-
-
-def _without(content: dict[str, Any], **newer: Any) -> dict[str, Any]:
-    """Leave out keys that are newer than recipes in run folders, where they change nothing: these stay the same."""
-    return {key: value for key, value in content.items() if key not in newer or value != newer[key]}
