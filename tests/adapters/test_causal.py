@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason="needs transformers: pip install head
 import transformers
 
 from headstart.adapters import rows
-from headstart.adapters.rows import is_causal, labels_of, logits_of
+from headstart.adapters.causal import is_causal
 from headstart.errors import HeadstartError
 from tests.adapters.tiny_models import model
 
