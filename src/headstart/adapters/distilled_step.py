@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
+from headstart.adapters.causal import is_causal
 from headstart.adapters.loss_scale import Scale
 from headstart.adapters.model_head import check_labels, logits_of
-from headstart.adapters.causal import is_causal
 from headstart.adapters.student_logits import Ran, StudentLogits
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
@@ -116,7 +116,8 @@ class DistilledStep:
         if not late:
             with self._trainer.accelerator.autocast():  # which the Trainer puts around the student's forward alone
                 self._trainer.distiller.prefetch(given)
-        with self._decoder.watched() if late else nullcontext([]) as decoded:
+        watched: AbstractContextManager[list[Tensor]] = self._decoder.watched() if late else nullcontext([])
+        with watched as decoded:
             ran = self._logits.run(task, self._model, own, outputs=outputs)
         if decoded:
             given["decoder_input_ids"] = decoded[0]

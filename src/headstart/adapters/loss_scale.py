@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,8 @@ class Scale(NamedTuple):
     factor: float
 
 
-class Total(NamedTuple):
+@dataclass(frozen=True)
+class Total:
     """A loss summed over the labels of a micro-batch.
 
     Attributes:
@@ -55,8 +57,8 @@ def totals(logits: Tensor, labels: Tensor) -> list[Total]:
         labels fit in none of these ways.
 
     Example:
-        >>> totals(torch.zeros(2, 4), torch.tensor([1, -100]))
-        [Total(sum=1.3862943611198906, count=1)]
+        >>> totals(torch.zeros(2, 1), torch.tensor([0, -100]))
+        [Total(sum=0.0, count=1)]
     """
     if labels.is_floating_point():
         if labels.numel() != logits.numel():
@@ -76,7 +78,7 @@ def totals(logits: Tensor, labels: Tensor) -> list[Total]:
 def _cross_entropies(logits: Tensor, labels: Tensor) -> Total:
     """In parts, as all logits in float32 may be many."""
     rows, classes = logits.flatten(0, -2), labels.flatten()
-    parts = zip(rows.split(_ROWS), classes.split(_ROWS), strict=True)
+    parts = zip(torch.split(rows, _ROWS), torch.split(classes, _ROWS), strict=True)
     sums = [F.cross_entropy(widen(part), of, ignore_index=IGNORED, reduction="sum").double() for part, of in parts]
     return Total(float(torch.stack(sums).sum()), int((classes != IGNORED).sum()))
 

@@ -42,7 +42,7 @@ def check_labels(labels: Any) -> None:
         return
     inner = f" of {type(labels[0]).__name__}" if isinstance(labels, Sequence) and labels else ""
     raise HeadstartError(
-        f"the labels of a batch are a {type(labels).__name__}{inner}, one for each sample, as object detection has them: "
-        "no row of the logits belongs to a label, so that nothing can be distilled. What can be are models with a row "
-        "of logits for each label: classes of images, texts, tokens or pixels, and language models"
+        f"the labels of a batch are a {type(labels).__name__}{inner}, one for each sample, as object detection has "
+        "them: no row of the logits belongs to a label, so that nothing can be distilled. What can be are models with "
+        "a row of logits for each label: classes of images, texts, tokens or pixels, and language models"
     )

@@ -87,10 +87,11 @@ class StudentLogits:
         if watch.logits:
             return Ran(loss, watch.logits[0], first_of(watch.logits[0]), made)
         if watch.states and self._backbone is not None:
-            with _answering(self._backbone, watch.states[0]):
+            outputs_then, states = watch.states[0]
+            with _answering(self._backbone, outputs_then):
                 logits = self._pick(forward(**given), False)
             if has_gradient(logits):
-                return Ran(loss, logits, _last_states(watch.states[0]), made)
+                return Ran(loss, logits, states, made)
         raise HeadstartError(_NOT_FOUND)
 
     def _from_outputs(self, loss: Tensor, made: Any, after_loss: bool) -> Ran:
@@ -113,7 +114,7 @@ class _Watch:
     """What the student and its backbone gave, with a gradient."""
 
     logits: list[Any] = field(default_factory=list)
-    states: list[Any] = field(default_factory=list)
+    states: list[tuple[Any, Tensor]] = field(default_factory=list)
 
 
 @contextmanager
@@ -125,8 +126,9 @@ def _watching(student: nn.Module, backbone: nn.Module | None, pick: Pick) -> Ite
             watch.logits.append(logits)
 
     def note_states(_: nn.Module, __: Any, outputs: Any) -> None:
-        if torch.is_grad_enabled() and _last_states(outputs).requires_grad:
-            watch.states.append(outputs)
+        states = _last_states(outputs)
+        if torch.is_grad_enabled() and states is not None and states.requires_grad:
+            watch.states.append((outputs, states))
 
     hooks = [student.register_forward_hook(note_logits, with_kwargs=True)]
     if backbone is not None:
@@ -159,6 +161,6 @@ def _backbone(student: Any) -> nn.Module | None:
     return inner if isinstance(inner, nn.Module) and inner is not model else None
 
 
-def _last_states(outputs: Any) -> Tensor:
-    found = getattr(outputs, "last_hidden_state", None)
-    return found if isinstance(found, Tensor) else outputs[0]  # type: ignore[no-any-return]
+def _last_states(outputs: Any) -> Tensor | None:
+    states = getattr(outputs, "last_hidden_state", outputs[0] if isinstance(outputs, tuple) else outputs)
+    return states if isinstance(states, Tensor) else None

@@ -75,7 +75,7 @@ class TaskLoss:
 
     def _look(self, seen: Seen) -> bool:
         """Find what can be found; returns whether any scale explains the loss, though it may not be the only one."""
-        loss, items = float(seen.loss), float(seen.num_items or 0.0)
+        loss, items = float(seen.loss.detach()), float(seen.num_items or 0.0)
         tolerance = max(1e-5, 4 * torch.finfo(seen.loss.dtype).eps)
         found = {
             (shifted, scale)
@@ -119,10 +119,10 @@ class TaskLoss:
         if self._scale_open(seen) and untold and self._matters(seen):
             self._scale_settled = True
             warnings.warn(
-                "whether the task loss is divided by `num_items_in_batch` does not show in it; it is taken for granted, "
-                "as the Trainer does. If it is the mean of each micro-batch, the distillation loss weighs too little "
-                "under gradient accumulation. Say which it is: `loss_is_scaled_for_ga = True`, or False, in your "
-                "Trainer's class",
+                "whether the task loss is divided by `num_items_in_batch` does not show in it; it is taken for "
+                "granted, as the Trainer does. If it is the mean of each micro-batch, the distillation loss weighs too "
+                "little under gradient accumulation. Say which it is: `loss_is_scaled_for_ga = True`, or False, in "
+                "your Trainer's class",
                 stacklevel=2,
             )
         self._scale_settled |= self._looks >= _LOOKS  # whichever it is, it has made no difference yet

@@ -105,8 +105,9 @@ class DistillTrainer(Trainer):
         """Keep the columns that a teacher takes, too."""
         known = self._signature_columns is not None
         super()._set_signature_columns_if_needed()
-        if not known and self._waiting is not None:
-            self._signature_columns = [*self._signature_columns, *sorted(self._teachers_own())]
+        if not known:
+            columns: Any = self._signature_columns
+            columns += sorted(self._teachers_own())
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Take out of a batch what only teachers are given."""
