@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip("trl", reason="needs trl")
+trl: Any = pytest.importorskip("trl", reason="needs trl")
 pytest.importorskip("lightning", reason="the loops it shares helpers with need lightning")
 
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-from trl import SFTConfig, SFTTrainer
 
 from headstart.adapters.trainer import DistillTrainer
 from tests.adapters.by_hand import OPEN, gradient_by_hand, moved
@@ -24,7 +23,7 @@ from tests.adapters.tiny_models import VOCABULARY, model
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # TRL's own, of what it will remove
 
 
-class Mine(DistillTrainer, SFTTrainer):
+class Mine(DistillTrainer, trl.SFTTrainer):  # type: ignore[misc]
     """As the documentation has it."""
 
 
@@ -52,7 +51,7 @@ def trained(student: Any, folder: Path, rows: list[dict[str, str]], **options: A
     quiet: dict[str, Any] = {"report_to": [], "save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no"}
     trainer: Any = Mine(
         student,
-        SFTConfig(str(folder), **{**settings, **quiet, **options}),
+        trl.SFTConfig(str(folder), **{**settings, **quiet, **options}),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer(),
         peft_config=peft,
@@ -96,7 +95,7 @@ def by_hand(batch: Any) -> float:
     own, other = (model("llama", seed=seed).eval()(**batch).logits[:, :-1].detach() for seed in (0, 5))
     own, other = ((logits / OPEN["temperature"]).log_softmax(-1) for logits in (own, other))
     values = OPEN["temperature"] ** 2 * (other.exp() * (other - own)).sum(-1)
-    return values[labels != -100].mean().item()
+    return float(values[labels != -100].mean())
 
 
 @pytest.mark.parametrize("options", [{"loss_type": "dft"}, {"label_smoothing_factor": 0.1}], ids=["dft", "smoothed"])

@@ -66,7 +66,7 @@ class Boxed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.seen = model("classifier", seed=5), 0
+        self.inner, self.seen = model("classifier", seed=5), 0.0
 
     def forward(self, input_ids: Tensor, boxes: Tensor, labels: Tensor | None = None) -> Tensor:
         self.seen += boxes.sum().item()

@@ -39,8 +39,8 @@ def named(kind: str, like: type[nn.Module], *, seed: int) -> Any:
 def bart_decoder(seed: int) -> Any:
     """Takes labels as they are, though it is called `ForCausalLM`."""
     torch.manual_seed(seed)
-    off = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
-    sizes = {"d_model": 8, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8}
+    off: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+    sizes: dict[str, Any] = {"d_model": 8, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8}
     made = BartForCausalLM(BartConfig(vocab_size=VOCABULARY, max_position_embeddings=TOKENS, **sizes, **off))
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.4)

@@ -16,7 +16,8 @@ from headstart.adapters.model_head import check_labels, logits_of
 from headstart.adapters.student_logits import Ran, StudentLogits
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
-from headstart.distill import Distiller
+from headstart.adapters.vocabulary import share_tokens
+from headstart.distill import Distiller, TeacherPool
 from headstart.errors import HeadstartError
 
 # Where the hooks of a backward belong to the step's only one.
@@ -29,13 +30,15 @@ class DistilledStep:
     Args:
         trainer: The Trainer.
         model: The student, as the Trainer calls it.
+        pool: The teachers.
         stock: Whether the task loss is the one that transformers' own Trainer computes.
     """
 
-    def __init__(self, trainer: Any, model: nn.Module, *, stock: bool) -> None:
+    def __init__(self, trainer: Any, model: nn.Module, pool: TeacherPool, *, stock: bool) -> None:
         self._trainer, self._model, self._stock = trainer, model, stock
         student = trainer.accelerator.unwrap_model(model)
         self._logits, self._decoder = StudentLogits(student, logits_of), DecoderInputs(student)
+        self._tokens = share_tokens(student, pool.live, trainer.processing_class)
         replicas = trainer.accelerator.num_processes // trainer.get_tp_size()
         # By this the Trainer multiplies a loss that it divides by the labels of all processes, whose mean is taken.
         factor = float(replicas) if trainer.args.average_tokens_across_devices else 1.0
@@ -87,7 +90,8 @@ class DistilledStep:
         items = num_items if scale.divided else None
         loss = ran.loss if scale.factor == 1.0 else ran.loss / scale.factor
         with self._trainer.accelerator.autocast():
-            loss = distiller(loss, ran.logits, given, labels=labels, num_items=items)
+            logits = ran.logits if self._tokens is None else ran.logits[..., : self._tokens]
+            loss = distiller(loss, logits, given, labels=labels, num_items=items)
         loss = loss if scale.factor == 1.0 else loss * scale.factor
         return (loss, ran.outputs) if outputs else loss
 

@@ -53,7 +53,7 @@ class DistillTrainer(Trainer):
         if self._waiting is not None:
             student: Any = self.model
             self._waiting.check_student(student)
-            self._check_devices()
+            self._check_settings()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's own, taught in its window; refused where it would silently not distil."""
@@ -67,11 +67,12 @@ class DistillTrainer(Trainer):
     ) -> Any:
         """The Trainer's loss, and with it the distillation loss where the present step is distilled."""
         distiller = self._distiller_now() if torch.is_grad_enabled() else None
-        if distiller is None or not distiller.active:
+        if self._waiting is None or distiller is None or not distiller.active:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self._step is None:
             own: Any = super().compute_loss
-            self._step = DistilledStep(self, model, stock=own.__func__ is Trainer.compute_loss)
+            stock = own.__func__ is Trainer.compute_loss
+            self._step = DistilledStep(self, model, self._waiting.pool, stock=stock)
 
         def task(outputs: bool) -> Any:
             return super(DistillTrainer, self).compute_loss(model, inputs, outputs, num_items_in_batch)
@@ -91,7 +92,7 @@ class DistillTrainer(Trainer):
                 "own compute_loss call super().compute_loss, or put the class that has it behind DistillTrainer"
             )
 
-    def _check_devices(self) -> None:
+    def _check_settings(self) -> None:
         # nn.DataParallel gives a loss for each GPU. The Trainer multiplies these by their number, which is right for
         # models that divide by num_items_in_batch and wrong for those that ignore it; from outside both look alike.
         if (count := self.args.n_gpu) > 1:
@@ -99,6 +100,11 @@ class DistillTrainer(Trainer):
                 f"one process has {count} GPUs, which the Trainer shares out by nn.DataParallel; how much the task "
                 "loss weighs there depends on the model, so nothing can be mixed with it rightly. Start a process for "
                 f"each GPU (torchrun --nproc-per-node {count} SCRIPT), or show it one (CUDA_VISIBLE_DEVICES=0)"
+            )
+        if self.args.use_liger_kernel and (self.args.liger_kernel_config or {}).get("cross_entropy"):
+            raise HeadstartError(
+                "liger_kernel_config={'cross_entropy': True} writes the task loss's gradient over the logits, which "
+                "are then none to distil; leave it out (Liger's default, fused_linear_cross_entropy, is fine)"
             )
 
     def _set_signature_columns_if_needed(self) -> None:

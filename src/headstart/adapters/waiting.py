@@ -63,8 +63,18 @@ class WaitingDistiller:
                 )
 
     def start(self, *, total_steps: int, state: dict[str, Any] | None = None) -> Distiller:
-        """The Distiller, where a checkpoint left it if `state` is given."""
+        """The Distiller, where a checkpoint left it if `state` is given.
+
+        Raises:
+            HeadstartError: The window is so short that no step falls into it.
+        """
         distiller = Distiller(self.pool, total_steps=total_steps, **self._options)
+        window = distiller.window
+        if window.start < window.stop and not window.distilled_steps(total_steps):
+            raise HeadstartError(
+                f"the window from start={window.start} to stop={window.stop} holds none of the {total_steps} steps of "
+                "this training, so that nothing would be distilled; make it longer, or train for longer"
+            )
         if state is not None:
             distiller.load_state_dict(state)
         return distiller
