@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-trl: Any = pytest.importorskip("trl", reason="needs trl")
+pytest.importorskip("trl", reason="needs trl")
 pytest.importorskip("lightning", reason="the loops it shares helpers with need lightning")
 
 from datasets import Dataset
@@ -19,6 +19,8 @@ from transformers import PreTrainedTokenizerFast
 from headstart.adapters.trainer import DistillTrainer
 from tests.adapters.by_hand import OPEN, gradient_by_hand, moved
 from tests.adapters.tiny_models import VOCABULARY, model
+
+trl: Any = pytest.importorskip("trl")
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # TRL's own, of what it will remove
 
