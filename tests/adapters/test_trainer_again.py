@@ -72,6 +72,20 @@ class TestWithoutLabels:
         assert trainer.distiller.last.distill_loss == pytest.approx(expected.item(), rel=1e-4)
         assert trainer.state.log_history[-1]["train_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
+    def test_a_model_that_makes_a_loss_of_its_inputs_has_a_task(self, tmp_path: Path) -> None:
+        class Itself(nn.Module):
+            def __init__(self, seed: int = 0) -> None:
+                super().__init__()
+                self.inner = model("classifier", seed=seed)
+
+            def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+                logits = self.inner(input_ids=input_ids).logits
+                return {"loss": logits.square().mean(), "logits": logits}
+
+        data = [{"input_ids": row["input_ids"]} for row in rows("classifier", 4)]
+        trainer = run(Itself(), data, tmp_path, teachers=Itself(seed=5), distill={"stop": 1.0})
+        assert trainer.distiller.last.task_loss > 0
+
     @pytest.mark.parametrize("options", [{"stop": 1.0}, {"weight": 1.0}, {"weight": 1.0, "stop": 1.0, "every": 2}])
     def test_a_step_that_would_learn_nothing_is_refused(self, options: Any, tmp_path: Path) -> None:
         data = [{"input_ids": row["input_ids"]} for row in rows("classifier", 4)]

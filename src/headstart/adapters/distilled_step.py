@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headstart.adapters.causal import is_causal
 from headstart.adapters.loss_scale import Scale
-from headstart.adapters.model_head import check_labels, logits_of
+from headstart.adapters.model_head import check_labels, logits_of, loss_in
 from headstart.adapters.student_logits import Ran, StudentLogits
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
@@ -78,9 +78,8 @@ class DistilledStep:
         without = {*self._trainer.label_names, "labels", "shift_labels"}
         own = {name: value for name, value in inputs.items() if name not in without}
         given = {**own, **for_teachers}
-        if self._stock and len(own) == len(inputs) and not self._trainer.can_return_loss:
-            self._check_unlabelled(distiller)
-            compute = self._forward_alone(inputs)
+        if self._stock and len(own) == len(inputs) and self._trainer.compute_loss_func is None:
+            compute = self._without_labels(inputs)
         ran = self._run(compute, inputs, own, given, outputs=outputs)
         scale = Scale(num_items is not None, 1.0)
         if labels is not None:
@@ -127,22 +126,26 @@ class DistilledStep:
             given["decoder_input_ids"] = decoded[0]
         return ran
 
-    def _forward_alone(self, inputs: Mapping[str, Any]) -> Callable[[bool], Any]:
-        """The student's outputs, with a task loss of 0."""
+    def _without_labels(self, inputs: Mapping[str, Any]) -> Callable[[bool], Any]:
+        """The loss that the student makes of its inputs alone; 0 where it makes none, and teachers are all there is."""
 
         def compute(ask: bool) -> Any:
             outputs = self._model(**inputs)
-            nothing = torch.zeros((), device=self._trainer.args.device)
-            return (nothing, outputs) if ask else nothing
+            loss = loss_in(outputs)
+            if loss is None:
+                self._check_unlabelled()
+                loss = torch.zeros((), device=self._trainer.args.device)
+            return (loss, outputs) if ask else loss
 
         return compute
 
-    def _check_unlabelled(self, distiller: Distiller) -> None:
+    def _check_unlabelled(self) -> None:
+        distiller: Distiller = self._trainer.distiller
         window, steps = distiller.window, distiller.total_steps
         whole = window.distilled_steps(steps) == steps and not (window.ramp_up or window.ramp_down)
         if not whole or distiller.weight != 1.0:
             raise HeadstartError(
-                f"the batch has no labels (it has {', '.join(self._trainer.label_names)} nowhere), so that there is no "
-                "task loss. Without one, a training takes all it learns from its teachers in every step: set "
-                "distill={'weight': 1.0, 'stop': 1.0}, without start, every and ramps"
+                "the batch has no labels, so that there is no task loss. Without one, a training takes all it learns "
+                "from its teachers, in every step: set distill={'weight': 1.0, 'stop': 1.0}, without start, every and "
+                "ramps"
             )

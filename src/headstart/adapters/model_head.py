@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -27,6 +27,14 @@ def logits_of(outputs: Any, after_loss: bool) -> Tensor | None:
     if logits is None and isinstance(outputs, Sequence):
         logits = next(iter(outputs[int(after_loss) :]), None)
     return logits if isinstance(logits, Tensor) else None
+
+
+def loss_in(outputs: Any) -> Tensor | None:
+    """The loss of a model's outputs, which a tuple begins with; None where there is none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if loss is None and isinstance(outputs, tuple) and outputs and isinstance(outputs[0], Tensor):
+        loss = outputs[0] if outputs[0].dim() == 0 else None
+    return loss
 
 
 def check_labels(labels: Any) -> None:
