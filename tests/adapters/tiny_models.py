@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -14,19 +16,46 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 VOCABULARY, TOKENS, CLASSES = 24, 10, 3
 
 Rows = list[dict[str, Tensor]]
 
+_SIDE = {"layers": 1, "attention_heads": 2, "ffn_dim": 8}
+
 
 def model(kind: str, *, width: int = 8, seed: int = 0, dropout: float = 0.0) -> Any:
     """A model with random weights, well spread so that no two of them agree."""
     torch.manual_seed(seed)
     made = _MAKERS[kind](width, dropout)
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return made
+
+
+def seq2seq(kind: str, *, seed: int = 0) -> Any:
+    """An encoder-decoder: `bart`, `t5`, or `m2m100`, which only tells in its forward what it makes of its labels."""
+    torch.manual_seed(seed)
+    special: dict[str, Any] = {"pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    if kind == "t5":
+        sizes: dict[str, Any] = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+        made: Any = T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, dropout_rate=0.0, **sizes, **special))
+    else:
+        sides = ("encoder", "decoder")
+        sizes = {f"{side}_{what}": size for side in sides for what, size in _SIDE.items()} | {"d_model": 8}
+        off = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "max_position_embeddings": 16}
+        config, of = {
+            "bart": (BartConfig, BartForConditionalGeneration),
+            "m2m100": (M2M100Config, M2M100ForConditionalGeneration),
+        }[kind]
+        made = of(config(vocab_size=VOCABULARY, **sizes, **off, **special))
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.4)
     return made

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
-from headstart.adapters.rows import is_causal, labels_of, logits_of
+from headstart.adapters.distilled_step import DistilledStep
+from headstart.adapters.teacher_inputs import only_for_teachers, takes_any
 from headstart.adapters.waiting import Teachers, WaitingDistiller
 from headstart.distill import Distiller
 from headstart.errors import HeadstartError
@@ -22,7 +23,8 @@ class DistillTrainer(Trainer):
 
     The task loss is what that Trainer makes of it, and the distillation loss is scaled for gradient accumulation as the
     task loss is. Of causal models the prediction of the next token is distilled. Rows labelled -100 (padding, prompts,
-    tokens that are not masked) are left out. Evaluation, and steps that are not distilled, are that Trainer's own.
+    tokens that are not masked) are left out. Evaluation, and steps that are not distilled, are that Trainer's own. Each
+    `train()` is taught in its own window.
 
     Args:
         *args: The Trainer's, as are all others but these two.
@@ -44,43 +46,53 @@ class DistillTrainer(Trainer):
         self, *args: Any, teachers: Teachers | None = None, distill: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        student: Any = self.model
-        self._causal = is_causal(student)
+        self._step: DistilledStep | None = None  # of the present training
         self._waiting = WaitingDistiller(teachers, distill or {}) if teachers is not None else None
+        self._for_teachers: dict[str, Any] = {}  # of the present batch
+        self._own: set[str] | None = None
         if self._waiting is not None:
+            student: Any = self.model
             self._waiting.check_student(student)
-            self._check_devices()
+            self._check_settings()
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's own, taught in its window; refused where it would silently not distil."""
+        self.distiller = self._step = None
+        result = super().train(*args, **kwargs)
+        self._check_reached()
+        return result
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The Trainer's loss, and with it the distillation loss where the present step is distilled."""
         distiller = self._distiller_now() if torch.is_grad_enabled() else None
-        if distiller is None or not distiller.active:
+        if self._waiting is None or distiller is None or not distiller.active:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = labels_of(inputs, causal=self._causal)  # now, as the Trainer may take them out of the inputs
-        labelled = "labels" in inputs
-        given = {name: value for name, value in inputs.items() if name not in (*self.label_names, "shift_labels")}
-        with self.accelerator.autocast():  # which the Trainer puts around the student's forward alone
-            distiller.prefetch(given)
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        taken_out = labelled and "labels" not in inputs  # the model was not given them, so it gave no loss
-        with self.accelerator.autocast():
-            items, logits = self._num_items(num_items_in_batch), logits_of(outputs, after_loss=not taken_out)
-            loss = distiller(loss, logits, given, labels=labels, num_items=items)
-        return (loss, outputs) if return_outputs else loss
+        if self._step is None:
+            own: Any = super().compute_loss
+            stock = own.__func__ is Trainer.compute_loss
+            self._step = DistilledStep(self, model, self._waiting.pool, stock=stock)
+
+        def task(outputs: bool) -> Any:
+            return super(DistillTrainer, self).compute_loss(model, inputs, outputs, num_items_in_batch)
+
+        return self._step.loss(task, inputs, self._for_teachers, outputs=return_outputs, num_items=num_items_in_batch)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """The Trainer's own, refused where it would silently not distil."""
         loss = super().training_step(*args, **kwargs)
-        if self._waiting is not None:
+        self._check_reached()
+        return loss
+
+    def _check_reached(self) -> None:
+        if self._waiting is not None and self.distiller is None:
             raise HeadstartError(
                 f"{type(self).__name__} does not reach DistillTrainer.compute_loss, so nothing is distilled; have its "
                 "own compute_loss call super().compute_loss, or put the class that has it behind DistillTrainer"
             )
-        return loss
 
-    def _check_devices(self) -> None:
+    def _check_settings(self) -> None:
         # nn.DataParallel gives a loss for each GPU. The Trainer multiplies these by their number, which is right for
         # models that divide by num_items_in_batch and wrong for those that ignore it; from outside both look alike.
         if (count := self.args.n_gpu) > 1:
@@ -89,6 +101,26 @@ class DistillTrainer(Trainer):
                 "loss weighs there depends on the model, so nothing can be mixed with it rightly. Start a process for "
                 f"each GPU (torchrun --nproc-per-node {count} SCRIPT), or show it one (CUDA_VISIBLE_DEVICES=0)"
             )
+        if self.args.use_liger_kernel and (self.args.liger_kernel_config or {}).get("cross_entropy"):
+            raise HeadstartError(
+                "liger_kernel_config={'cross_entropy': True} writes the task loss's gradient over the logits, which "
+                "are then none to distil; leave it out (Liger's default, fused_linear_cross_entropy, is fine)"
+            )
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """Keep the columns that a teacher takes, too."""
+        known = self._signature_columns is not None
+        super()._set_signature_columns_if_needed()
+        if not known:
+            columns: Any = self._signature_columns
+            columns += sorted(self._teachers_own())
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Take out of a batch what only teachers are given."""
+        prepared = super()._prepare_inputs(inputs)
+        own = self._teachers_own() & set(prepared)
+        self._for_teachers = {name: prepared[name] for name in own}
+        return {name: value for name, value in prepared.items() if name not in own} if own else prepared
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if self.distiller is not None:
@@ -97,18 +129,24 @@ class DistillTrainer(Trainer):
         super()._save_checkpoint(*args, **kwargs)
 
     def _distiller_now(self) -> Distiller | None:
-        if self._waiting is not None:
+        if self._waiting is None:
+            return None
+        step = self.state.global_step
+        if self.distiller is None or step < self.distiller.current_step:  # a batch size that did not fit begins anew
             states: Any = self.state.stateful_callbacks
             saved = states.get(_STATE, {}).get("attributes")
-            self.distiller, self._waiting = self._waiting.start(total_steps=self.state.max_steps, state=saved), None
-        if self.distiller is not None:
-            self.distiller.total_steps = self.state.max_steps  # not the same after auto_find_batch_size
-            self.distiller.current_step = self.state.global_step
+            self.distiller = self._waiting.start(total_steps=self.state.max_steps, state=saved)
+        self.distiller.total_steps = self.state.max_steps
+        self.distiller.current_step = step
+        if self.distiller.window.closed(step, self.state.max_steps):
+            self._waiting.rest()
         return self.distiller
 
-    def _num_items(self, num_items_in_batch: Any) -> Any:
-        """What divides the sum over rows; None where the Trainer divides by the number of micro-batches itself."""
-        if num_items_in_batch is None or getattr(self, "loss_is_scaled_for_ga", None) is False:
-            return None
-        replicas = self.accelerator.num_processes // self.get_tp_size()  # the mean over them takes this division back
-        return num_items_in_batch / (replicas if self.args.average_tokens_across_devices else 1)
+    def _teachers_own(self) -> set[str]:
+        """The inputs that only teachers take; where the Trainer drops no columns, a student may take any."""
+        if self._own is None:
+            student: Any = self.model
+            takes_others = not self.args.remove_unused_columns and takes_any(student)
+            teachers = [] if takes_others or self._waiting is None else self._waiting.pool.live
+            self._own = only_for_teachers(student, [teacher.module for teacher in teachers])
+        return self._own

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool
@@ -15,7 +16,7 @@ Teachers = TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]
 
 
 class WaitingDistiller:
-    """What a Distiller will be made of.
+    """What a Distiller will be made of, in each training anew.
 
     Args:
         teachers: As in `Distiller`.
@@ -37,6 +38,7 @@ class WaitingDistiller:
         self.pool = as_pool(teachers)
         self._options = dict(options)
         Distiller(self.pool, total_steps=1, **self._options)
+        self._places = _places(self.pool) if self.pool.stays else {}
 
     def check_student(self, student: nn.Module) -> None:
         """Refuse a student that is one of its teachers, whatever is wrapped around it.
@@ -61,8 +63,28 @@ class WaitingDistiller:
                 )
 
     def start(self, *, total_steps: int, state: dict[str, Any] | None = None) -> Distiller:
-        """The Distiller, where a checkpoint left it if `state` is given."""
+        """The Distiller, where a checkpoint left it if `state` is given.
+
+        Raises:
+            HeadstartError: The window is so short that no step falls into it.
+        """
         distiller = Distiller(self.pool, total_steps=total_steps, **self._options)
+        window = distiller.window
+        if window.start < window.stop and not window.distilled_steps(total_steps):
+            raise HeadstartError(
+                f"the window from start={window.start} to stop={window.stop} holds none of the {total_steps} steps of "
+                "this training, so that nothing would be distilled; make it longer, or train for longer"
+            )
         if state is not None:
             distiller.load_state_dict(state)
         return distiller
+
+    def rest(self) -> None:
+        """Put the teachers back to where they were given, until another training asks them."""
+        for teacher, device in self._places.items():
+            teacher.to(device)
+
+
+def _places(pool: TeacherPool) -> dict[Teacher, torch.device]:
+    first = {teacher: next(teacher.module.parameters(), None) for teacher in pool.live}
+    return {teacher: tensor.device for teacher, tensor in first.items() if tensor is not None}

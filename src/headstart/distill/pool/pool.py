@@ -100,6 +100,11 @@ class TeacherPool:
         """The teachers that run; cached ones do not."""
         return [teacher for teacher in self.teachers if isinstance(teacher, Teacher)]
 
+    @property
+    def stays(self) -> bool:
+        """Whether the modules stay on the device once they were brought there."""
+        return self._elsewhere is None
+
     def chosen(self, step: int) -> tuple[int, ...]:
         """The indices of the teachers asked at a step; the same for all its micro-batches, and known ahead."""
         rank = torch.distributed.get_rank() if self.per_rank and _distributed() else 0

@@ -1,0 +1,85 @@
+"""Vocabularies of one tokenizer that are padded to different sizes: the tokens that student and teachers share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sized
+from typing import Any
+
+from torch import nn
+
+from headstart.distill import Teacher
+
+_PADDED_TO = 8  # of which sizes of padded vocabularies are multiples, for the sake of fast kernels
+
+
+def tokens_of(model: Any) -> int | None:
+    """How many tokens a language model has logits for; None where its logits are no tokens'."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "get_text_config") or not hasattr(model, "get_output_embeddings"):
+        return None
+    if model.get_output_embeddings() is None:
+        return None
+    count = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    return count if isinstance(count, int) else None
+
+
+def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: object) -> int | None:
+    """The tokens to distil, where student and teachers have logits for different numbers of them.
+
+    A vocabulary is padded at its end, so that those that all have are the first ones. Teachers with more are told to
+    give these alone.
+
+    Other tokenizers are not taken for one: the larger vocabulary has to have a size that one is padded to, and one of
+    the special tokens has to be the same.
+
+    Args:
+        student: The student.
+        teachers: Its teachers; those with a map of classes of their own are left as they are.
+        tokenizer: The student's, if it is one; then no more than its tokens are shared.
+
+    Returns:
+        How many of the student's logits to take; None for all.
+    """
+    own, others = tokens_of(student), {teacher: _tokens_given(teacher) for teacher in teachers}
+    if own is None or any(count is None for count in others.values()) or not set(others.values()) - {own}:
+        return None
+    shared = min(own, *(count for count in others.values() if count is not None))
+    if isinstance(tokenizer, Sized) and hasattr(tokenizer, "get_vocab"):
+        shared = min(shared, len(tokenizer))
+    if not all(_may_be_padded(student, teacher) for teacher in others):
+        return None
+    for teacher, count in others.items():
+        if teacher.classes is None and count != own:
+            warnings.warn(
+                f"teacher {teacher.name!r} has logits for {count} tokens, the student for {own}; the first {shared} "
+                "are distilled, as if both had one tokenizer and a padded vocabulary. headstart.load_teacher(..., "
+                "tokenizer=) makes sure of it",
+                stacklevel=2,
+            )
+        if count != shared:
+            teacher.classes = shared
+    return shared
+
+
+def _tokens_given(teacher: Teacher) -> int | None:
+    if teacher.classes is None:
+        return tokens_of(teacher.module)
+    return teacher.classes if isinstance(teacher.classes, int) else None
+
+
+def _may_be_padded(student: nn.Module, teacher: Teacher) -> bool:
+    own, other = tokens_of(student), tokens_of(teacher.module)
+    if teacher.classes is not None or own is None or other is None or own == other:
+        return True
+    ours, theirs = _special_tokens(student), _special_tokens(teacher.module)
+    named = ours.keys() & theirs.keys()
+    return max(own, other) % _PADDED_TO == 0 and (not named or any(ours[role] == theirs[role] for role in named))
+
+
+def _special_tokens(model: Any) -> dict[str, Any]:
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = model.config.get_text_config(decoder=True)
+    found = {role: getattr(config, f"{role}_token_id", None) for role in ("bos", "eos", "pad")}
+    return {role: token for role, token in found.items() if token is not None}

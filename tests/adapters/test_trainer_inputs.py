@@ -1,0 +1,95 @@
+"""What the Trainer's teachers are given: the student's decoder inputs, and columns that only they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+pytest.importorskip("transformers", reason="needs transformers: pip install headstart[trainer]")
+pytest.importorskip("lightning", reason="the loops it shares helpers with need lightning")
+
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+from headstart.adapters.trainer import DistillTrainer
+from tests.adapters.by_hand import OPEN, run, stacked
+from tests.adapters.tiny_models import VOCABULARY, Rows, model, rows, seq2seq
+
+
+def translations() -> Rows:
+    generator = torch.Generator().manual_seed(3)
+
+    def tokens(count: int) -> Tensor:
+        return torch.randint(3, VOCABULARY, (count,), generator=generator)
+
+    return [{"input_ids": tokens(7), "labels": tokens(5)} for _ in range(4)]
+
+
+def divergence(student: nn.Module, teacher: nn.Module, batch: dict[str, Tensor]) -> float:
+    """Over the target's tokens, both models being given the whole batch."""
+    with torch.no_grad():
+        own, other = (F.log_softmax(net.eval()(**batch).logits / 2.0, -1) for net in (student, teacher))
+    values = 4.0 * F.kl_div(own, other, log_target=True, reduction="none").sum(-1)
+    return values[batch["labels"] != -100].mean().item()
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "m2m100"])
+def test_teachers_decode_from_the_students_inputs(kind: str, tmp_path: Path) -> None:
+    student, teacher, data = seq2seq(kind), seq2seq(kind, seed=5), translations()
+    data[0]["labels"][3:] = -100
+    expected = divergence(student, teacher, stacked(data))
+    trainer = run(student, data, tmp_path, teachers=teacher, distill=OPEN)
+    assert trainer.distiller.last.distill_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_before_the_trainer_for_sequence_to_sequence(tmp_path: Path) -> None:
+    class Mine(DistillTrainer, Seq2SeqTrainer):
+        pass
+
+    student, teacher, data = seq2seq("t5"), seq2seq("t5", seed=5), translations()
+    expected = divergence(student, teacher, stacked(data))
+    settings: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 4, "predict_with_generate": True}
+    quiet: dict[str, Any] = {"report_to": [], "save_strategy": "no", "use_cpu": True, "disable_tqdm": True}
+    arguments = Seq2SeqTrainingArguments(str(tmp_path), **settings, **quiet)
+    trainer: Any = Mine(student, arguments, train_dataset=data, eval_dataset=data, teachers=teacher, distill=OPEN)
+    trainer.train()
+    assert trainer.distiller.last.distill_loss == pytest.approx(expected, rel=1e-4)
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+class Boxed(nn.Module):
+    """Takes what no student takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.seen = model("classifier", seed=5), 0.0
+
+    def forward(self, input_ids: Tensor, boxes: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.seen += boxes.sum().item()
+        return self.inner(input_ids=input_ids).logits  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("drops", [True, False], ids=["columns dropped", "columns kept"])
+def test_teachers_are_given_what_only_they_take(drops: bool, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+
+    class Strict(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model("classifier")
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> Any:
+            return self.inner(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+
+    data = [{**row, "boxes": torch.ones(2)} for row in rows("classifier", 4)]
+    table = datasets.Dataset.from_list([{name: value.tolist() for name, value in row.items()} for row in data])
+    teacher = Boxed()
+    trainer = run(
+        Strict(), table, tmp_path, teachers=teacher, distill=OPEN, label_names=["labels"], remove_unused_columns=drops
+    )
+    assert teacher.seen == 8
+    assert trainer.evaluate()["eval_loss"] > 0
