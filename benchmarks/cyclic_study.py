@@ -1,4 +1,4 @@
-"""Races the demo on Fashion-MNIST twice, with a run for each budget and with one training in cycles: cyclic.json.
+"""Races cyclic.yaml twice, with a run for each budget and with one training in cycles: cyclic.json.
 
 Usage: python benchmarks/cyclic_study.py [--workers 2] [--first-cycle 1] [--cycles 3] [--seeds 3] [--out runs/cyclic]
 
@@ -27,14 +27,14 @@ from headstart.records import ArmResult, Estimate, RaceRecord, RunRecord
 from headstart.report import verdict_sentence, write_report
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
-DEMO = Path(__file__).parent.parent / "recipes" / "demo.yaml"
+RACED = Path(__file__).parent / "cyclic.yaml"
 
 
 def study_recipe(curve: str, *, first_cycle: float, cycles: int, seeds: int, width: int) -> Recipe:
-    """The demo's recipe, raced at the ends of some cycles."""
+    """The recipe, raced at the ends of some cycles."""
     budgets = [round(first_cycle * (2**number - 1), 9) for number in range(1, cycles + 1)]
     overrides = {"model.width": width, "race.curve": curve, "race.budgets": budgets, "race.seeds": list(range(seeds))}
-    return load_recipe(DEMO, [f"{key}={value}" for key, value in overrides.items()])
+    return load_recipe(RACED, [f"{key}={value}" for key, value in overrides.items()])
 
 
 def figures_of(separate: RaceRecord, cyclic: RaceRecord) -> dict[str, Figure]:

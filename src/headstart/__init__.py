@@ -1,4 +1,4 @@
-"""headstart makes training faster by distilling from models you already have, and proves how much faster.
+"""headstart makes training faster by distilling from models you already have, and measures how much faster.
 
 Importing it loads nothing heavy; a name is loaded when it is first used (PEP 562).
 """

@@ -80,7 +80,7 @@ class RacedRecipe(Raced):
         from headstart.recipe.load import load_recipe
 
         recipe, command = load_recipe(self.path, self.overrides), shlex.join(self.words())
-        with Display(stderr(), planned_runs(recipe, limited=hours is not None), workers) as display:
+        with Display(stderr(), planned_runs(recipe, limited=hours is not None), workers, self.out) as display:
             return race_recipe(
                 recipe, self.out, watcher=display, command=command, workers=workers, cluster=cluster, hours=hours
             )
@@ -123,7 +123,7 @@ class RacedCommand(Raced):
 
         names, lengths, numbers = self._axes()
         function = command_function(self.template, self.out)
-        with Display(stderr(), self._runs(limited=hours is not None), workers) as display:
+        with Display(stderr(), self._runs(limited=hours is not None), workers, self.out) as display:
             return run_race(
                 function if cluster is None else lambda *run: cluster.call(function, *run),
                 arms=names,

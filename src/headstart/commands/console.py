@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from headstart.race import Run, time_left
+from headstart.commands.forecast import Outlook
+from headstart.race import Run
 from headstart.records import Failure, RunRecord
 from headstart.train.watcher import Watcher
 
 _LINE_EVERY = 15.0  # seconds between two lines where the output is no terminal
+_LOOK_EVERY = 1.0  # seconds between two looks at what the runs under way have left
 
 
 class Display(Watcher):
@@ -21,16 +25,21 @@ class Display(Watcher):
 
     Args:
         console: Where to draw; stderr, so that stdout stays for results.
-        plan: The race's runs in their order, for the estimate of the time left.
+        plan: The race's runs, for the estimate of the time left.
         workers: How many of them go on at once.
+        folder: The race folder, where runs under way tell how far they are: the estimate then comes with the first
+            steps, else with the first run that has ended.
     """
 
-    def __init__(self, console: Console, plan: list[Run] | None = None, workers: int = 1) -> None:
+    def __init__(
+        self, console: Console, plan: list[Run] | None = None, workers: int = 1, folder: Path | None = None
+    ) -> None:
         self._console = console
-        self._plan = list(plan or [])
-        self._workers = workers
+        self._outlook = Outlook(plan or [], workers, folder)
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._looking = threading.Thread(target=self._look, daemon=True)
         self._under_way = 0
-        self._finished: list[RunRecord] = []
         self._last_line = 0.0
         self._progress = Progress(
             SpinnerColumn(),
@@ -48,11 +57,16 @@ class Display(Watcher):
 
     def __enter__(self) -> Display:
         self._progress.start()
+        self._progress.reset(self._run, description="getting ready: data, models, teachers", visible=True, note="")
+        self._say("getting ready: data, models, teachers")
+        self._looking.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed.set()
+        self._looking.join()
         self._progress.stop()
 
     def training(self, what: str) -> None:
@@ -76,8 +90,9 @@ class Display(Watcher):
 
     def run_started(self, arm: str, budget: float, seed: int, index: int, total: int) -> None:
         """A run of the race begins."""
-        note = self._time_left(Run(arm, budget, seed))
-        what = f"{arm}, budget {budget:g}, seed {seed}"
+        with self._lock:
+            self._outlook.started(Run(arm, budget, seed))
+        note, what = self._time_left(), f"{arm}, budget {budget:g}, seed {seed}"
         self._progress.update(self._race, completed=index - 1 - self._under_way, total=total, visible=True, note=note)
         self._progress.reset(self._run, description=what, total=None, visible=True, note="")
         self._under_way += 1
@@ -85,8 +100,7 @@ class Display(Watcher):
 
     def run_finished(self, record: RunRecord) -> None:
         """A run has ended well."""
-        self._finished.append(record)
-        self._ended()
+        self._ended(Run(record.arm, record.budget, record.seed), record.seconds)
         self._console.print(
             f"[green]done[/] {escape(record.arm)}, budget {record.budget:g}, seed {record.seed}: "
             f"{escape(record.metric)} {record.quality:.4f} in {record.seconds:.1f} s",
@@ -95,7 +109,7 @@ class Display(Watcher):
 
     def run_failed(self, failure: Failure) -> None:
         """A run has failed."""
-        self._ended()
+        self._ended(Run(failure.arm, failure.budget, failure.seed), None)
         what = f"{failure.arm}, budget {failure.budget:g}, seed {failure.seed}"
         self._console.print(f"[red]failed[/] {escape(what)}:", highlight=False)
         self._console.print(failure.message, markup=False, highlight=False)
@@ -105,15 +119,23 @@ class Display(Watcher):
         self._progress.reset(self._run, description="calibrating step times", total=None, visible=True, note="")
         self._say("calibrating step times")
 
-    def _ended(self) -> None:
+    def _ended(self, run: Run, training: float | None) -> None:
+        with self._lock:
+            self._outlook.ended(run, training)
         self._under_way -= 1
         self._progress.advance(self._race)
 
-    def _time_left(self, run: Run) -> str:
-        """For a run that begins: how long it and those after it in the plan may take."""
-        rest = self._plan[self._plan.index(run) :] if run in self._plan else []
-        seconds = time_left(self._finished, rest)
-        return f"about {_duration(seconds / self._workers)} left" if seconds else ""
+    def _look(self) -> None:
+        """Tell the time left anew, as long as the display is there; in a thread of its own."""
+        while not self._closed.wait(_LOOK_EVERY):
+            if note := self._time_left():
+                self._progress.update(self._race, note=note)
+                self._say_sometimes(f"  {note}")
+
+    def _time_left(self) -> str:
+        with self._lock:
+            seconds = self._outlook.left()
+        return "" if seconds is None else f"about {_duration(seconds)} left"
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:

@@ -152,7 +152,7 @@ def _train_steps(
             line = _measure(session, place, done, float(loss), clock.seconds)
             if done in troughs[:-1]:
                 line["quality"] = _evaluate(session, place, done).quality
-            place.append_metrics(line)
+            place.append_metrics({**line, "total_steps": total})  # who looks from outside sees how far it is
             trackers.log(line, done)
             if progress is not None:
                 progress(done, total, line["loss"])
