@@ -3,12 +3,18 @@
 #
 # On Linux, PyPI's torch brings gigabytes of CUDA libraries. Without a GPU, take PyTorch's CPU builds instead:
 #     make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# An installation prints a line a step, and errors; PIP_FLAGS=-v shows all that pip says.
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 PIP_FLAGS ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+# Only errors, unless more is asked for.
+QUIET := $(if $(filter -v% --verbose,$(PIP_FLAGS)),,-qq)
+PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+
+# One process a core, as long as memory surely suffices; a file's tests share a process and its fixtures.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 # A race of seconds, to see that everything works: its verdict means nothing.
 SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race.arms.distill.budgets=null \
@@ -16,7 +22,7 @@ SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-short test lint types docs clean
+.PHONY: help install install-ci demo demo-short test lint types docs gpu-check clean
 
 help: ## show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +37,10 @@ demo-short: .venv/installed ## the demo from end to end in about a minute, in a 
 	$(BIN)/headstart race recipes/demo.yaml $(SHORT) --workers 2 --out "$$folder" && \
 	test -s "$$folder/report.html" && test -s "$$folder/race.json"
 
+# Tests that need research data look for it beside the repository, unless HEADSTART_DATA says where it is.
+test: export HEADSTART_DATA := $(or $(HEADSTART_DATA),$(abspath $(wildcard ../shared/data)))
 test: lint types ## install, lint, type-check, test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: .venv/installed-dev ## ruff, and that each floor imports from those below it only
 	$(BIN)/ruff check
@@ -45,7 +53,12 @@ types: .venv/installed-dev ## mypy
 docs: .venv/installed-docs ## build the documentation's site, site/index.html; any warning fails
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees docs site
 
+gpu-check: ## measure on a CUDA device in 8 minutes; installs nothing, PYTHON=... names the Python that has torch
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py
+
 install: .venv/installed-dev ## only install, with the tools for development
+
+install-ci: .venv/installed-ci ## and all that tests on a CPU can use: Ray, trackers, Triton, timm, torchvision, ...
 
 clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
@@ -56,23 +69,34 @@ clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
 	@test -n "$(PYTHON)" || { echo "headstart needs Python 3.11 or newer: install it, or say where it is with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11 or does not run: name another with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks its venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	@echo "Making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
 # torch first and alone, so that a version from another index is in place before anything else asks for it.
 .venv/torch: constraints.txt | .venv/created
-	$(PIP) torch
+	@echo "Installing PyTorch (hundreds of megabytes; minutes where they are to be fetched)"
+	@$(PIP) torch
 	@touch $@
 
 .venv/installed: pyproject.toml constraints.txt .venv/torch
 	@echo "Installing headstart"
-	$(PIP) --quiet --editable .
+	@$(PIP) --editable .
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(PIP) --quiet --editable '.[dev]'
+	@echo "Installing what development needs"
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 .venv/installed-docs: .venv/installed
-	$(PIP) --quiet --editable '.[docs]'
+	@echo "Installing what builds the documentation"
+	@$(PIP) --editable '.[docs]'
+	@touch $@
+
+# Without what they depend on: a torchvision from PyPI wants the torch of PyPI, and torch is there already.
+.venv/installed-ci: .venv/installed-dev .venv/installed-docs
+	@echo "Installing what else tests can use"
+	@$(PIP) --editable '.[ci]'
+	@$(PIP) --no-deps timm torchvision
 	@touch $@

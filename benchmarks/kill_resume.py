@@ -33,7 +33,7 @@ from safetensors.torch import load_file
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, name_on, new_result, write_result
 
 STEPS = 40
 MOST_KILLS = 3
@@ -206,7 +206,12 @@ def main(arguments: Sequence[str]) -> None:
     seconds = time.perf_counter() - begin
     command = command_line(__file__, arguments)
     result = new_result(
-        "kill-resume", figures, command=command, device=device, seconds=seconds, packages=("transformers",)
+        name_on("kill-resume", device),
+        figures,
+        command=command,
+        device=device,
+        seconds=seconds,
+        packages=("transformers",),
     )
     print(f"{write_result(result, options.out)}, {result.seconds:.0f} s on {result.device}")
 

@@ -25,7 +25,7 @@ from torch import Tensor
 import loss_formulations as ways
 from loss_formulations import Formulation, Work, installed, make_step, make_work
 from peak_memory import peak_bytes
-from results_file import RESULTS, Figure, command_line, finish
+from results_file import RESULTS, Figure, command_line, finish, name_on
 from step_times import median_figure, paired_ratios
 
 FEATURES = 768  # of the hidden states, as BERT-base has
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> None:
         figures[name] = figure
         print(table_line(name, figure, GOALS_ON_CUDA if options.device.type == "cuda" else GOALS), flush=True)
     finish(
-        "loss" if options.device.type == "cpu" else f"loss-{options.device.type}",
+        name_on("loss", options.device),
         figures,
         command=command_line(__file__, arguments),
         device=options.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +57,31 @@ class Work:
 
 def make_work(depth: int, batch_size: int, device: torch.device) -> Work:
     """Random images, and two networks of one kind with different random weights."""
+
+    def batch() -> tuple[Tensor, Tensor]:
+        return torch.randn(batch_size, 3, 32, 32, device=device), torch.randint(10, (batch_size,), device=device)
+
+    return work_of(lambda: ResNet(depth, classes=10), batch, device)
+
+
+def work_of(make: Callable[[], nn.Module], batch: Callable[[], tuple[Tensor, Tensor]], device: torch.device) -> Work:
+    """The work of any two networks of one kind.
+
+    Args:
+        make: Gives a network with random weights.
+        batch: Gives inputs and labels, on the device.
+        device: Where the networks are put.
+    """
     torch.manual_seed(0)
-    student, teacher = (Autocast(ResNet(depth, classes=10)).to(device) for _ in range(2))
+    student, teacher = (Autocast(make()).to(device) for _ in range(2))
     for network in (student, teacher):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    inputs, labels = batch()
+    if inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     return Work(
-        images=torch.randn(batch_size, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last),
-        labels=torch.randint(10, (batch_size,), device=device),
+        images=inputs,
+        labels=labels,
         student=student.train(),
         teacher=teacher.eval().requires_grad_(False),
         optimizer=torch.optim.SGD(student.parameters(), **SGD),

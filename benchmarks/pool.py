@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from headstart import Distiller, Teacher, TeacherPool
 from headstart.tasks.images.resnet import ResNet
 from peak_memory import peak_bytes
-from results_file import RESULTS, Figure, command_line, finish
+from results_file import RESULTS, Figure, command_line, finish, name_on
 from step_times import Step, median_figure, paired_ratios
 
 SIZES = (1, 2, 4, 8, 16)
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str]) -> None:
             figures[name] = figure
             print(table_line(name, figure), flush=True)
     finish(
-        "pool",
+        name_on("pool", options.device),
         figures,
         command=command_line(__file__, arguments),
         device=options.device,

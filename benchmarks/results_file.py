@@ -145,6 +145,16 @@ def finish(
     print(f"{write_result(result, folder)}, {result.seconds:.0f} s on {result.device}")
 
 
+def name_on(name: str, device: torch.device) -> str:
+    """A result's name where each kind of device has a file of its own: that of the CPU has no suffix.
+
+    Example:
+        >>> name_on("loss", torch.device("cuda"))
+        'loss-cuda'
+    """
+    return name if device.type == "cpu" else f"{name}-{device.type}"
+
+
 def command_line(program: str, arguments: Sequence[str]) -> str:
     """The command that ran a program of this folder, to be repeated from the repository's root.
 

@@ -9,16 +9,27 @@ from pathlib import Path
 import pytest
 
 # Before the libraries that read them are imported; tests that start programs hand them on.
-os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    OMP_NUM_THREADS="1",
+    MPLBACKEND="Agg",
+    PYTHONPATH=os.pathsep.join(
+        filter(None, (str(Path(__file__).parent / "cpu_torchvision"), os.environ.get("PYTHONPATH")))
+    ),
+)
 
 import torch
 from accelerate.state import AcceleratorState
 
 from headstart.train.run import train
+from tests import skips
+from tests.cpu_torchvision import sitecustomize  # noqa: F401 - prepares the import of torchvision in this process
 from tests.tasks.images.photos import FORMS, cutting, write_photos
 from tests.tiny import tiny_recipe, write_images
 
 torch.set_num_threads(1)
+
+pytest_addoption, pytest_configure = skips.add_option, skips.register
 
 _GIVEN_DATA = os.path.abspath(os.environ.get("HEADSTART_DATA") or "nowhere")
 

@@ -162,6 +162,7 @@ def test_streams_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     assert side[0] is side[1]  # one stream for all batches
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_they_run_beside_the_student(student: nn.Module, counting: Counting) -> None:
     """A slow teacher is waited for, though it works on another stream; memory of its logits is not used too soon."""
