@@ -163,3 +163,13 @@ class TestMessages:
     def test_of_a_wrong_option_comes_before_training(self, training: Training) -> None:
         with pytest.raises(HeadstartError, match="weight=2 is outside"):
             DistillCallback(training.teachers(), weight=2)
+
+
+class TestTwoOptimizers:
+    def test_manual_optimisation_is_refused_before_the_first_step(self, training: Training) -> None:
+        module = LitClassifier(training.student())
+        module.automatic_optimization = False
+        trainer = lightning_trainer(training.folder, DistillCallback(training.teachers(), stop=0.5))
+        with pytest.raises(HeadstartError, match=r"manual optimisation: the Trainer's global_step counts"):
+            trainer.fit(module, training.batches())
+        assert trainer.global_step == 0

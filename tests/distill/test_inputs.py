@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, UserDict, namedtuple
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -76,3 +78,38 @@ def test_tensors_are_found_in_whatever_holds_them() -> None:
         assert first_tensor(inputs) is one
     assert first_tensor("text") is None and first_tensor({}) is None
     assert each_tensor(lambda tensor: tensor + 1, ({"a": one}, "text"))[0]["a"].tolist() == [2.0]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several crops of images, and what they are."""
+
+    crops: list[Tensor]
+    kind: str = "global"
+
+
+Pair = namedtuple("Pair", ["left", "right"])
+
+
+def test_containers_keep_their_kinds() -> None:
+    video, crops = torch.ones(2, 3, 4, 5, 5), [torch.ones(2, 3, 8, 8), torch.ones(2, 3, 4, 4)]
+    inputs = {
+        "video": video,
+        "views": Views(crops),
+        "pair": Pair(None, (torch.ones(2), 3)),
+        "more": UserDict(x=crops[0]),
+    }
+    changed = each_tensor(lambda tensor: tensor[:1], inputs)
+    assert changed["video"].shape == (1, 3, 4, 5, 5)
+    assert [crop.shape for crop in changed["views"].crops] == [(1, 3, 8, 8), (1, 3, 4, 4)]
+    assert changed["views"].kind == "global" and changed["pair"].left is None and changed["pair"].right[1] == 3
+    assert len(changed["pair"].right[0]) == 1 and isinstance(changed["more"], UserDict)
+    assert len(changed["more"]["x"]) == 1 and len(inputs["more"]["x"]) == 2
+    assert [len(crop) for crop in inputs["views"].crops] == [2, 2]
+    assert isinstance(each_tensor(torch.clone, OrderedDict(a=video)), OrderedDict)
+
+
+def test_the_first_tensor_is_found_in_any_nest() -> None:
+    one = torch.ones(1)
+    for inputs in ([one], {"a": None, "b": [("text", one)]}, Views([one]), UserDict(a=one)):
+        assert first_tensor(inputs) is one

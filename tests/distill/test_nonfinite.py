@@ -71,26 +71,37 @@ class TestFlags:
         flags = NonFiniteFlags(["a", "b"])
         flags.mark(1, SICK)
         flags.mark(1, GOOD)  # the next micro-batch does not take it back
-        flags.hand_over(3)
+        flags.hand_over(3, distilled=True)
         with pytest.raises(TeacherError, match=r"teacher 'b' gave non-finite logits at step 3; .* Check its weights"):
-            flags.hand_over(4)
-        flags.hand_over(5)
+            flags.hand_over(4, distilled=True)
+        flags.hand_over(5, distilled=True)
         flags.check()
 
     def test_stay_quiet_when_all_is_well(self) -> None:
         flags = NonFiniteFlags(["a"])
         for step in range(3):
             flags.mark(0, GOOD)
-            flags.hand_over(step)
-        flags.hand_over(3)  # a step without distillation
+            flags.hand_over(step, distilled=True)
+        flags.hand_over(3, distilled=False)  # a step without distillation
         flags.check()
+
+    @pytest.mark.parametrize("distilled", [True, False])
+    def test_a_process_without_anything_to_distil_agrees_as_well(
+        self, distilled: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        agreed: list[Tensor] = []
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "get_backend", lambda: "gloo")
+        monkeypatch.setattr(distributed, "all_reduce", lambda flags, op: agreed.append(flags))
+        NonFiniteFlags(["a", "b"]).hand_over(0, distilled=distilled)
+        assert [flags.tolist() for flags in agreed] == ([[0, 0]] if distilled else [])
 
     def test_name_all_that_are_sick(self) -> None:
         flags = NonFiniteFlags(["a", "b", "c"])
         flags.mark(0, SICK)
         flags.mark(1, GOOD)
         flags.mark(2, SICK)
-        flags.hand_over(0)
+        flags.hand_over(0, distilled=True)
         with pytest.raises(TeacherError, match="teacher 'a' and 'c' gave"):
             flags.check()
 
@@ -105,9 +116,9 @@ class TestFlags:
         monkeypatch.setattr(distributed, "all_reduce", all_reduce)
         flags = NonFiniteFlags(["a", "b"])
         flags.mark(0, GOOD)
-        flags.hand_over(0)
+        flags.hand_over(0, distilled=True)
         with pytest.raises(TeacherError, match="'b' gave non-finite logits at step 0"):
-            flags.hand_over(1)
+            flags.hand_over(1, distilled=True)
 
 
 def _call(distiller: Distiller, student: Tensor, labels: Tensor = LABELS) -> tuple[Tensor, Tensor]:

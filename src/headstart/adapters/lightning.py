@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from torch import Tensor
 
 from headstart.adapters.waiting import Teachers, WaitingDistiller
 from headstart.distill import Distiller
 from headstart.errors import HeadstartError
+
+if TYPE_CHECKING:
+    import lightning as L
+    from lightning.pytorch.callbacks import Callback
+else:
+
+    def _callback_class() -> type:
+        """The class of callbacks that the program's Trainer knows: Lightning goes by two names, with classes of each.
+
+        Those are the bases that are loaded already, or else the one that is installed.
+        """
+        names = ("lightning.pytorch", "pytorch_lightning")
+        loaded = [name for name in names if name in sys.modules]
+        for name in names if not loaded else ():
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as missing:
+                if name == names[-1] or not name.startswith(missing.name or " "):
+                    raise
+            else:
+                loaded = [name]
+                break
+        bases = tuple(importlib.import_module(f"{name}.callbacks").Callback for name in loaded)
+        return type("Callback", bases, {})
+
+    Callback = _callback_class()
 
 _STATE = "headstart"  # in the checkpoint
 
@@ -30,10 +56,12 @@ class DistillCallback(Callback):
         distiller: The Distiller, from the start of training on.
 
     Raises:
-        HeadstartError: A wrong option. When fitting: a second such callback, or a training without end.
+        HeadstartError: A wrong option. When fitting: a second such callback, a training without end, manual
+            optimisation, or a training that begins anew after the window has closed in another.
         TeacherError: A teacher that cannot be used. When fitting: one that is the student.
 
     Example:
+        >>> import lightning as L
         >>> from torch import nn
         >>> trainer = L.Trainer(callbacks=[DistillCallback(nn.Linear(2, 3), stop=0.4)], logger=False, barebones=True)
     """
@@ -47,11 +75,20 @@ class DistillCallback(Callback):
         """Refuse what cannot be meant."""
         if len(_callbacks(trainer)) > 1:
             raise HeadstartError("the Trainer has a DistillCallback twice; give all teachers to one of them")
+        if stage == "fit" and not pl_module.automatic_optimization:
+            raise HeadstartError(
+                "manual optimisation: the Trainer's global_step counts the steps of each optimizer there, so that the "
+                "window would be another part of training; make a Distiller in the module, with total_steps= the number "
+                "of batches, and call its step() after each batch, or set automatic_optimization=True"
+            )
         if self._waiting is not None:
             self._waiting.check_student(pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make the Distiller, now that the number of steps is known; a later `fit` goes on with it."""
+        """Make the Distiller, now that the number of steps is known; a later `fit` goes on with it.
+
+        Once the window has closed the teachers are gone, and it stays closed, however long a later `fit` is.
+        """
         steps = _total_steps(trainer)
         if not 0 < steps < float("inf"):
             raise HeadstartError(
@@ -59,7 +96,7 @@ class DistillCallback(Callback):
             )
         if self._waiting is None:
             if self.distiller is not None:
-                self.distiller.total_steps = int(steps)
+                _go_on(self.distiller, trainer.global_step, int(steps))
             return
         for teacher in self._waiting.pool.live:
             if teacher.dtype is None and teacher.autocast is None:
@@ -99,11 +136,22 @@ def distill(
     return distiller(loss, logits, inputs, labels=labels)
 
 
+def _go_on(distiller: Distiller, step: int, total_steps: int) -> None:
+    """Have a Distiller go on in a further training."""
+    if not distiller.window.closed(distiller.current_step, distiller.total_steps):
+        distiller.total_steps = total_steps
+    elif step < distiller.current_step:
+        raise HeadstartError(
+            "this DistillCallback's teachers were let go when its window closed in an earlier fit, and this one begins "
+            "anew; give it a DistillCallback of its own"
+        )
+
+
 def _total_steps(trainer: L.Trainer) -> float:
     """The optimiser's steps, where the Trainer's own estimate takes the first epoch's accumulation for that of all."""
     steps = trainer.estimated_stepping_batches
     found: Any = trainer.callbacks  # type: ignore[attr-defined]
-    scheduler = next((callback for callback in found if isinstance(callback, GradientAccumulationScheduler)), None)
+    scheduler = next((callback for callback in found if hasattr(callback, "get_accumulate_grad_batches")), None)
     batches, epochs = trainer.num_training_batches, trainer.max_epochs
     if scheduler is None or epochs is None or epochs < 0 or not math.isfinite(batches):
         return steps

@@ -10,6 +10,7 @@ from torch import nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool
 from headstart.distill.pool.pool import as_pool
+from headstart.distill.pool.shared import refuse_shared
 from headstart.errors import HeadstartError, TeacherError
 
 Teachers = TeacherPool | nn.Module | Teacher | Iterable[nn.Module | Teacher]
@@ -41,10 +42,11 @@ class WaitingDistiller:
         self._places = _places(self.pool) if self.pool.stays else {}
 
     def check_student(self, student: nn.Module) -> None:
-        """Refuse a student that is one of its teachers, whatever is wrapped around it.
+        """Refuse a student that is one of its teachers, whatever is wrapped around it, or that shares some with one.
 
         Raises:
-            TeacherError: All of the student's parameters are a teacher's, and so frozen.
+            TeacherError: Parameters of the student are a teacher's, and so frozen.
+            HeadstartError: All of the student is frozen.
 
         Example:
             >>> model = nn.Linear(2, 3)
@@ -61,6 +63,12 @@ class WaitingDistiller:
                     f"teacher {teacher.name!r} is the student itself, which that freezes; load it once more, or make "
                     "the teacher of copy.deepcopy(model)"
                 )
+        refuse_shared(self.pool.live, own, "the student")
+        if own and not any(parameter.requires_grad for parameter in own):
+            raise HeadstartError(
+                "the student has nothing to learn: all its parameters are frozen; call requires_grad_() on those to "
+                "train"
+            )
 
     def start(self, *, total_steps: int, state: dict[str, Any] | None = None) -> Distiller:
         """The Distiller, where a checkpoint left it if `state` is given.

@@ -11,6 +11,7 @@ from headstart.distill.inputs import first_tensor
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
 from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
+from headstart.distill.pool.shared import OptimizerWatch
 from headstart.distill.prefetch import Early
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
@@ -69,6 +70,7 @@ class Asking:
         self.pool = pool
         self._fraction, self._flags, self._every = fraction, flags, every
         self._early = Early()
+        self._watch = OptimizerWatch(pool.live)
 
     def start(self, step: int, inputs: Any, keys: Keys | None) -> None:
         """Have the teachers work on a batch already; nothing happens where no tensor tells the device."""
@@ -77,8 +79,9 @@ class Asking:
             self._early.start(inputs, first.device, lambda: self._targets(step, first.device, inputs, keys))
 
     def drop(self) -> None:
-        """Forget what was started."""
+        """Forget what was started, as a step is over."""
         self._early.drop()
+        self._watch.end()
 
     def ask(self, step: int, logits: Tensor, inputs: Any, keys: Keys | None) -> Asked:
         """The targets of a batch: those started for the same inputs, if any were.
@@ -94,6 +97,7 @@ class Asking:
             HeadstartError: Others were started, the part of the batch makes no sense, or the logits have no gradient.
         """
         _check_gradient(logits)
+        self._watch.start()
         part, chosen = first_part(self._fraction, inputs, keys), self.pool.chosen(step)
         targets = self._early.take(inputs)
         if targets is None:

@@ -125,7 +125,7 @@ class Distiller:
         if step != self._step:
             if self._asking is not None:
                 self._asking.drop()  # the next step's teachers may be others
-            self._flags.hand_over(self._step)
+            self._flags.hand_over(self._step, distilled=self._asking is not None and self.active)
         self._step = int(step)
         self._let_go_if_closed()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -69,7 +71,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def call(module: Callable[..., Any], inputs: Any) -> Any:
-    """Call a module with a batch's inputs: a tensor, a tuple of positional or a mapping of named arguments."""
+    """Call a module with a batch's inputs: a tuple of positional or a mapping of named arguments, else one argument."""
     if isinstance(inputs, Mapping):
         return module(**inputs)
     return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
@@ -85,19 +87,61 @@ def logits_in(outputs: Any) -> Tensor | None:
 
 
 def each_tensor(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
-    """A batch's inputs (a tensor, a tuple, a mapping) with a function applied to its tensors; other things stay."""
+    """A batch's inputs with a function applied to their tensors, in containers of the same kinds; other things stay.
+
+    Containers are mappings, tuples (named ones, too), lists and dataclasses, in any nest.
+
+    Example:
+        >>> each_tensor(lambda tensor: tensor + 1, {"crops": [torch.zeros(1), torch.ones(2)], "text": None})
+        {'crops': [tensor([1.]), tensor([2., 2.])], 'text': None}
+    """
     if isinstance(inputs, Tensor):
         return function(inputs)
     if isinstance(inputs, Mapping):
-        return {key: each_tensor(function, value) for key, value in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(each_tensor(function, value) for value in inputs)
+        return _filled(inputs, {key: each_tensor(function, value) for key, value in inputs.items()})
+    if isinstance(inputs, (tuple, list)):
+        values = [each_tensor(function, value) for value in inputs]
+        if isinstance(inputs, list):
+            return values
+        return type(inputs)(*values) if hasattr(inputs, "_fields") else tuple(values)
+    if dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
+        changed = copy.copy(inputs)
+        for field in dataclasses.fields(inputs):
+            object.__setattr__(changed, field.name, each_tensor(function, getattr(inputs, field.name)))
+        return changed
     return inputs
+
+
+def tensors(inputs: Any) -> Iterator[Tensor]:
+    """The tensors of a batch's inputs, in their order, in whatever container `each_tensor` looks into."""
+    if isinstance(inputs, Tensor):
+        yield inputs
+    elif isinstance(inputs, Mapping):
+        for value in inputs.values():
+            yield from tensors(value)
+    elif isinstance(inputs, (tuple, list)):
+        for value in inputs:
+            yield from tensors(value)
+    elif dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
+        for field in dataclasses.fields(inputs):
+            yield from tensors(getattr(inputs, field.name))
 
 
 def first_tensor(inputs: Any) -> Tensor | None:
     """The first tensor of a batch's inputs."""
-    if isinstance(inputs, Tensor):
-        return inputs
-    values = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else ()
-    return next((value for value in values if isinstance(value, Tensor)), None)
+    return next(tensors(inputs), None)
+
+
+def versions(inputs: Any) -> list[int]:
+    """How often each tensor was written to; those of `torch.inference_mode` do not count it."""
+    return [-1 if tensor.is_inference() else tensor._version for tensor in tensors(inputs)]
+
+
+def _filled(like: Mapping[Any, Any], values: dict[Any, Any]) -> Mapping[Any, Any]:
+    """These values in a mapping of the same class, as a forward may ask for them as attributes."""
+    if type(like) is dict or not isinstance(like, MutableMapping):
+        return values
+    filled = copy.copy(like)
+    for key, value in values.items():  # outputs of transformers have no `update`
+        filled[key] = value
+    return filled

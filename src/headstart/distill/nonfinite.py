@@ -40,25 +40,35 @@ class NonFiniteFlags:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._raised: Tensor | None = None
+        self._device: torch.device | None = None
         self._pending: _Pending | None = None
 
     def mark(self, teacher: int, finite: Tensor) -> None:
         """Note whether all rows of a teacher's output were finite; no synchronisation."""
         if self._raised is None:
-            self._raised = torch.zeros(len(self._names), dtype=torch.int32, device=finite.device)
+            self._device = finite.device
+            self._raised = torch.zeros(len(self._names), dtype=torch.int32, device=self._device)
         self._raised[teacher].add_((~finite).any())
 
-    def hand_over(self, step: int) -> None:
-        """End a step: read what the one before found, then start agreeing on this one, if it was distilled.
+    def hand_over(self, step: int, *, distilled: bool) -> None:
+        """End a step: read what the one before found, then start agreeing on this one.
+
+        Args:
+            step: It.
+            distilled: Whether the window says so, which is the same for all processes. One that had nothing to distil
+                agrees as well, or the others would wait for it.
 
         Raises:
             TeacherError: The step before met non-finite outputs; names the teacher and the step.
         """
         self.check()
-        if self._raised is None:
+        together = distributed.is_available() and distributed.is_initialized()
+        if self._raised is None and not (together and distilled):
             return
         flags, self._raised = self._raised, None
-        if distributed.is_available() and distributed.is_initialized():
+        if flags is None:
+            flags = torch.zeros(len(self._names), dtype=torch.int32, device=self._device or _own_device())
+        if together:
             distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)  # on a GPU only queued
         self._pending = _Pending(step, *_copy_to_host(flags))
 
@@ -80,6 +90,13 @@ class NonFiniteFlags:
                 f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left "
                 "out of the loss. Check its weights and input normalisation, and whether it overflows in half precision"
             )
+
+
+def _own_device() -> torch.device:
+    """Where a process that has not distilled yet would: its GPU, where processes talk over those."""
+    if "nccl" in distributed.get_backend():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:

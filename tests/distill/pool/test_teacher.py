@@ -104,18 +104,99 @@ LOGITS = torch.ones(2, 3)
 
 @pytest.mark.parametrize(
     "output",
-    [LOGITS, {"logits": LOGITS, "loss": None}, SimpleNamespace(logits=LOGITS), Named(loss=None, logits=LOGITS)],
-    ids=["tensor", "mapping", "object", "named tuple"],
+    [
+        LOGITS,
+        {"logits": LOGITS, "loss": None},
+        SimpleNamespace(logits=LOGITS),
+        Named(loss=None, logits=LOGITS),
+        (LOGITS, None),
+        (LOGITS, torch.zeros(2, 3)),
+        [LOGITS, torch.tensor(1.0)],
+    ],
+    ids=["tensor", "mapping", "object", "named tuple", "no loss", "auxiliary logits", "list with a loss"],
 )
 def test_outputs(output: Any, given: Callable[[Any], nn.Module]) -> None:
     assert Teacher(given(output)).logits(torch.zeros(2, 4)) is LOGITS
 
 
-@pytest.mark.parametrize("output", [{"scores": LOGITS}, (LOGITS, LOGITS), None, SimpleNamespace(logits=[1.0])])
+@pytest.mark.parametrize("output", [{"scores": LOGITS}, None, SimpleNamespace(logits=[1.0])])
 def test_outputs_without_logits(output: Any, given: Callable[[Any], nn.Module]) -> None:
     message = rf"teacher 'old': its forward gave no logits; it must return a tensor.*not {type(output).__name__}"
     with pytest.raises(TeacherError, match=message):
         Teacher(given(output), name="old").logits(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("output", [(torch.tensor(1.0), LOGITS), (None, LOGITS), (torch.ones(2, 3).long(), LOGITS), ()])
+def test_a_tuple_that_begins_with_something_else_is_refused(output: Any, given: Callable[[Any], nn.Module]) -> None:
+    with pytest.raises(
+        TeacherError, match=r"'old': its forward gave a tuple of \d that begins with .* wrap it in a mod"
+    ):
+        Teacher(given(output), name="old").logits(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "advice"),
+    [([torch.ones(2, 3), torch.zeros(2, 3)], "give a tuple where"), ((torch.ones(2, 3),) * 3, "give a list where")],
+)
+def test_lists_and_tuples_that_are_mistaken_for_each_other(inputs: Any, advice: str) -> None:
+    with pytest.raises(TypeError) as failure:
+        Teacher(Two()).logits(inputs)
+    assert advice in failure.value.__notes__[0]
+
+
+class Writing(nn.Module):
+    """Writes into its inputs, in some of its calls."""
+
+    def __init__(self, calls: set[int]) -> None:
+        super().__init__()
+        self.calls, self.call = calls, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        writes, self.call = self.call in self.calls, self.call + 1
+        return inputs.mul_(2.0) if writes else inputs * 2.0
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda x: x, lambda x: {"inputs": x}, lambda x: ([x][0],)], ids=["one", "named", "tuple"]
+)
+def test_what_it_writes_never_reaches_the_batch(wrap: Callable[[Tensor], Any]) -> None:
+    teacher, inputs = Teacher(Writing({0, 2})), torch.ones(2, 3)
+    for _ in range(3):
+        assert torch.equal(teacher.logits(wrap(inputs)), torch.full((2, 3), 2.0))
+        assert torch.equal(inputs, torch.ones(2, 3))
+
+
+def test_a_write_that_nothing_told_of_is_refused() -> None:
+    teacher = Teacher(Writing({1}), name="old")
+    teacher.logits(torch.ones(2, 3))
+    with pytest.raises(TeacherError, match="'old' wrote into its inputs in place"):
+        teacher.logits(torch.ones(2, 3))
+
+
+def test_only_the_first_call_copies() -> None:
+    module = Telling()
+    teacher = Teacher(module)
+    for _ in range(3):
+        teacher.logits(IMAGES)
+    assert [given is IMAGES for given in module.given] == [False, True, True]
+
+
+def test_inputs_of_inference_mode_are_taken() -> None:
+    with torch.inference_mode():
+        inputs = torch.ones(2, 4)
+    assert Teacher(nn.Linear(4, 3)).logits(inputs).shape == (2, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_inputs_come_in_the_dtype_of_its_layers(dtype: torch.dtype) -> None:
+    """Of norms that were left in float32 none is asked, and indices stay."""
+    module = nn.Sequential(nn.Linear(4, 3).to(dtype))
+    assert Teacher(module).logits(torch.ones(2, 4)).dtype == dtype
+    assert Teacher(nn.Linear(4, 3)).logits(torch.ones(2, 4, dtype=dtype)).dtype == torch.float32
+    assert Teacher(nn.Embedding(7, 3).to(dtype)).prepared(torch.tensor([1])).dtype == torch.int64
+    mixed = nn.Module()
+    mixed.norm, mixed.linear = nn.LayerNorm(4), nn.Linear(4, 3).to(dtype)
+    assert Teacher(mixed).prepared([torch.ones(2, 4)])[0].dtype == dtype
 
 
 def test_a_failing_forward_names_the_teacher() -> None:

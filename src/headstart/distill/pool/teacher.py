@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.inputs import call, each_tensor, first_tensor, logits_in, resize
+from headstart.distill.inputs import each_tensor, first_tensor, resize
 from headstart.distill.pool.fold import fold_batch_norms
+from headstart.distill.pool.forward import Forward, first_held, input_dtype
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.errors import TeacherError
 
@@ -24,7 +24,9 @@ class Teacher(TargetSource):
     parent's `.train()` cannot switch dropout on or let BatchNorm statistics drift.
 
     Args:
-        module: Any module that maps the student's inputs to logits, or to an object with `logits`.
+        module: Any module that maps the student's inputs to logits, to an object with `logits`, or to a tuple that
+            begins with them. Outside autocast it is given floating inputs in the dtype of its own layers. What it
+            writes into its inputs in place, it writes into copies.
         name: Used in messages and records; the class's name by default.
         prepare: Applied to the inputs first, where the teacher was trained on other ones (see `renormalise`).
         size: Height and width (one number for both) that images are resized to. Fewer pixels cost less time.
@@ -90,7 +92,7 @@ class Teacher(TargetSource):
         self._check_classes()
         self._index: Tensor | None = None  # of `classes`, on the device
         self.compiled = compile
-        self._call: Callable[..., Any] = torch.compile(self.module) if compile else self.module
+        self._forward = Forward(torch.compile(self.module) if compile else self.module)
 
     def targets(self, inputs: Any, keys: Keys | None = None) -> Tensor:
         """The logits; which inputs they are for is of no account to a live teacher."""
@@ -119,12 +121,7 @@ class Teacher(TargetSource):
             with self._precision(prepared):
                 if isinstance(prepared, Mapping):
                     prepared = self._named(prepared)
-                try:
-                    outputs = call(self._call, prepared)
-                except Exception as error:
-                    error.add_note(f"in the forward of teacher {self.name!r}")
-                    raise
-                logits = self._of_students_classes(self._find_logits(outputs))
+                logits = self._of_students_classes(self._forward(prepared, self.name))
             given = first_tensor(inputs)
             return logits if self.device is None or given is None else logits.to(given.device)
 
@@ -132,11 +129,13 @@ class Teacher(TargetSource):
         """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""
         if self.prepare is not None:
             inputs = self.prepare(inputs)
-        return each_tensor(self._prepared_tensor, inputs)
+        given = first_tensor(inputs)
+        dtype = self._input_dtype(given.device.type) if given is not None else self.dtype
+        return each_tensor(lambda tensor: self._prepared_tensor(tensor, dtype), inputs)
 
     def to(self, device: torch.device) -> None:
         """Move the module, if it is elsewhere and has no device of its own."""
-        first = next(chain(self.module.parameters(), self.module.buffers()), None)
+        first = first_held(self.module)
         if self.device is None and first is not None and first.device != device:
             self.module.to(device)
 
@@ -149,7 +148,7 @@ class Teacher(TargetSource):
                 f"teacher {self.name!r}: classes={self.classes} must be indices from 0 on, or a number of them"
             )
 
-    def _prepared_tensor(self, tensor: Tensor) -> Tensor:
+    def _prepared_tensor(self, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
         if self.device is not None:
             tensor = tensor.to(self.device)
         if not tensor.is_floating_point():
@@ -157,11 +156,19 @@ class Teacher(TargetSource):
         images = tensor.dim() == 4
         if images and self.size is not None:
             tensor = resize(tensor, self.size)
-        if self.dtype is not None:
-            tensor = tensor.to(self.dtype)
+        if dtype is not None:
+            tensor = tensor.to(dtype)
         if images and self.memory_format is not None:
             tensor = tensor.contiguous(memory_format=self.memory_format)
         return tensor
+
+    def _input_dtype(self, kind: str) -> torch.dtype | None:
+        """The dtype of floating inputs; under autocast, which casts by itself, they stay as they are."""
+        if self.dtype is not None:
+            return self.dtype
+        if self.autocast is not None or torch.is_autocast_enabled(kind):
+            return None
+        return input_dtype(self.module)
 
     def _precision(self, inputs: Any) -> AbstractContextManager[Any]:
         given = first_tensor(inputs)
@@ -190,15 +197,6 @@ class Teacher(TargetSource):
             return inputs
         taken = {p.name for p in parameters}
         return {name: value for name, value in inputs.items() if name in taken}
-
-    def _find_logits(self, outputs: Any) -> Tensor:
-        logits = logits_in(outputs)
-        if logits is None:
-            raise TeacherError(
-                f"teacher {self.name!r}: its forward gave no logits; it must return a tensor, or an object with "
-                f"`logits`, not {type(outputs).__name__}"
-            )
-        return logits
 
     def _of_students_classes(self, logits: Tensor) -> Tensor:
         if self.classes is None:

@@ -1,0 +1,110 @@
+"""A teacher's forward: what it is given, and the logits in what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headstart.distill.inputs import call, each_tensor, logits_in, versions
+from headstart.errors import TeacherError
+
+_PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class Forward:
+    """Calls a teacher's module so that nothing it writes into its inputs reaches the student.
+
+    The first call is given copies. If they come back as they were, later ones are given the inputs themselves, and a
+    write that comes only then is refused; a module that writes is given copies for good.
+
+    Args:
+        function: The module, or what `torch.compile` made of it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._writes: bool | None = None
+
+    def __call__(self, inputs: Any, name: str) -> Tensor:
+        """The logits that the module returns.
+
+        Args:
+            inputs: As in `call`.
+            name: The teacher's, for messages.
+
+        Raises:
+            TeacherError: There are none, or it writes into its inputs now, and has not done so before.
+        """
+        if self._writes is not False:
+            inputs = each_tensor(Tensor.clone, inputs)
+        before = versions(inputs)
+        try:
+            outputs = call(self._function, inputs)
+        except Exception as error:
+            error.add_note(f"in the forward of teacher {name!r}{_given(error, inputs)}")
+            raise
+        written = versions(inputs) != before
+        if written and self._writes is False:
+            raise TeacherError(
+                f"teacher {name!r} wrote into its inputs in place, as it did not in its first call, so that the "
+                "student's batch is changed; have its forward write into a copy (Teacher(prepare=...) may make one)"
+            )
+        self._writes = written or bool(self._writes)
+        return _logits(outputs, name)
+
+
+def input_dtype(module: nn.Module) -> torch.dtype | None:
+    """The dtype that a module's layers take: that of its first floating parameter with two dimensions or more.
+
+    Norms, whose parameters have one, are often kept in float32 where the layers are in half precision. None where no
+    parameter tells, as in quantised modules.
+
+    Example:
+        >>> input_dtype(nn.Sequential(nn.LayerNorm(2), nn.Linear(2, 3).half()))
+        torch.float16
+    """
+    found = (parameter for parameter in module.parameters() if parameter.dim() > 1 and parameter.is_floating_point())
+    first = next(found, None)
+    return first.dtype if first is not None and first.dtype in _PLAIN else None
+
+
+def first_held(module: nn.Module) -> Tensor | None:
+    """A parameter or buffer of a module, which tells its device."""
+    return next(chain(module.parameters(), module.buffers()), None)
+
+
+def _logits(outputs: Any, name: str) -> Tensor:
+    logits = logits_in(outputs)
+    if logits is None and type(outputs) in (tuple, list):
+        logits = _first_of(outputs, name)
+    if logits is None:
+        raise TeacherError(
+            f"teacher {name!r}: its forward gave no logits; it must return a tensor, or an object with `logits`, or a "
+            f"tuple that begins with them, not {type(outputs).__name__}"
+        )
+    return logits
+
+
+def _first_of(outputs: Any, name: str) -> Tensor | None:
+    """The logits of (logits, loss), (logits, state) and their like; what else a tuple begins with is refused."""
+    first = outputs[0] if outputs else None
+    if isinstance(first, Tensor) and first.dim() > 1 and first.is_floating_point():
+        return first
+    kind = f"a tensor of shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
+    raise TeacherError(
+        f"teacher {name!r}: its forward gave a tuple of {len(outputs)} that begins with {kind}, which are no logits "
+        "`[..., classes]`; wrap it in a module whose forward returns the logits, such as `model(inputs)[1]`"
+    )
+
+
+def _given(error: Exception, inputs: Any) -> str:
+    """What may be meant where arguments do not fit."""
+    if isinstance(inputs, list) and isinstance(error, (TypeError, AttributeError)):
+        return "; a list is given to it as one argument, so give a tuple where it takes several"
+    if isinstance(inputs, tuple) and isinstance(error, TypeError):
+        return f"; a tuple is given to it as {len(inputs)} arguments, so give a list where it takes one"
+    return ""
