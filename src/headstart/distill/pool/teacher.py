@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from headstart.distill.inputs import call, each_tensor, first_tensor, logits_in, resize
 from headstart.distill.pool.fold import fold_batch_norms
+from headstart.distill.several import Names, heads_in
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.errors import TeacherError
 
@@ -96,6 +97,10 @@ class Teacher(TargetSource):
         """The logits; which inputs they are for is of no account to a live teacher."""
         return self.logits(inputs)
 
+    def several(self, inputs: Any, keys: Keys | None, names: Names) -> list[Tensor]:
+        """As in `TargetSource`."""
+        return self._given(inputs, names)
+
     def check(self, use: Use) -> None:
         """Dense logits are good for everything."""
 
@@ -111,6 +116,10 @@ class Teacher(TargetSource):
                 the forward needs is missing. What the forward itself raises passes through, with a note that names the
                 teacher.
         """
+        return self._given(inputs, ())[0]
+
+    def _given(self, inputs: Any, names: Names) -> list[Tensor]:
+        """What the module gives for the heads of these names, or, without any, for its only one."""
         if any(module.training for module in self.module.modules()):
             self.module.eval()
         # no_grad and not inference_mode: compiled under the latter, a teacher breaks later training (pytorch #135892).
@@ -124,9 +133,10 @@ class Teacher(TargetSource):
                 except Exception as error:
                     error.add_note(f"in the forward of teacher {self.name!r}")
                     raise
-                logits = self._of_students_classes(self._find_logits(outputs))
+                found = self._find_heads(outputs, names) if names else [self._find_logits(outputs)]
+                logits = [self._of_students_classes(one) for one in found]
             given = first_tensor(inputs)
-            return logits if self.device is None or given is None else logits.to(given.device)
+            return logits if self.device is None or given is None else [one.to(given.device) for one in logits]
 
     def prepared(self, inputs: Any) -> Any:
         """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""
@@ -199,6 +209,15 @@ class Teacher(TargetSource):
                 f"`logits`, not {type(outputs).__name__}"
             )
         return logits
+
+    def _find_heads(self, outputs: Any, names: Names) -> list[Tensor]:
+        found = heads_in(outputs, names)
+        if isinstance(found, str):
+            raise TeacherError(
+                f"teacher {self.name!r}: the student gives the heads {', '.join(map(repr, names))}, and this teacher's "
+                f"forward gives {found}; both need the same"
+            )
+        return found
 
     def _of_students_classes(self, logits: Tensor) -> Tensor:
         if self.classes is None:
