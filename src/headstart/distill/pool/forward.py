@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.inputs import call, each_tensor, logits_in, versions
+from headstart.distill.several import Names, heads_in
 from headstart.errors import TeacherError
 
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -29,15 +30,16 @@ class Forward:
         self._function = function
         self._writes: bool | None = None
 
-    def __call__(self, inputs: Any, name: str) -> Tensor:
-        """The logits that the module returns.
+    def __call__(self, inputs: Any, name: str, heads: Names) -> list[Tensor]:
+        """The logits that the module returns, of each head.
 
         Args:
             inputs: As in `call`.
             name: The teacher's, for messages.
+            heads: Those that are asked for; without any its only one.
 
         Raises:
-            TeacherError: There are none, or it writes into its inputs now, and has not done so before.
+            TeacherError: There are none, or other ones, or it writes into its inputs now, and has not done so before.
         """
         if self._writes is not False:
             inputs = each_tensor(Tensor.clone, inputs)
@@ -54,7 +56,7 @@ class Forward:
                 "student's batch is changed; have its forward write into a copy (Teacher(prepare=...) may make one)"
             )
         self._writes = written or bool(self._writes)
-        return _logits(outputs, name)
+        return _of_heads(outputs, name, heads) if heads else [_logits(outputs, name)]
 
 
 def input_dtype(module: nn.Module) -> torch.dtype | None:
@@ -75,6 +77,16 @@ def input_dtype(module: nn.Module) -> torch.dtype | None:
 def first_held(module: nn.Module) -> Tensor | None:
     """A parameter or buffer of a module, which tells its device."""
     return next(chain(module.parameters(), module.buffers()), None)
+
+
+def _of_heads(outputs: Any, name: str, heads: Names) -> list[Tensor]:
+    found = heads_in(outputs, heads)
+    if isinstance(found, str):
+        raise TeacherError(
+            f"teacher {name!r}: the student gives the heads {', '.join(map(repr, heads))}, and this teacher's forward "
+            f"gives {found}; both need the same"
+        )
+    return found
 
 
 def _logits(outputs: Any, name: str) -> Tensor:
