@@ -164,12 +164,58 @@ class TestMessages:
         with pytest.raises(HeadstartError, match="weight=2 is outside"):
             DistillCallback(training.teachers(), weight=2)
 
-
-class TestTwoOptimizers:
-    def test_manual_optimisation_is_refused_before_the_first_step(self, training: Training) -> None:
+    def test_of_manual_optimisation_comes_before_the_first_step(self, training: Training) -> None:
+        """Its steps are those of each optimizer, so that the window would be another part."""
         module = LitClassifier(training.student())
         module.automatic_optimization = False
-        trainer = lightning_trainer(training.folder, DistillCallback(training.teachers(), stop=0.5))
-        with pytest.raises(HeadstartError, match=r"manual optimisation: the Trainer's global_step counts"):
+        callback = DistillCallback(training.teachers(), stop=0.5)
+        trainer = lightning_trainer(training.folder, callback, accumulate_grad_batches=1)
+        with pytest.raises(HeadstartError, match="manual optimisation: the Trainer's global_step counts"):
             trainer.fit(module, training.batches())
         assert trainer.global_step == 0
+
+    def test_of_a_layer_that_is_shared(self, training: Training) -> None:
+        student, (teacher, *_) = training.student(), training.teachers()
+        student.layers[0] = teacher.layers[0]
+        with pytest.raises(
+            TeacherError, match=r"shares layers.0.weight, layers.0.bias with the student.*copy.deepcopy"
+        ):
+            lightning_trainer(training.folder, DistillCallback(teacher)).fit(LitClassifier(student), training.batches())
+
+    def test_of_a_fit_that_begins_anew_after_the_window(self, training: Training) -> None:
+        callback = DistillCallback(training.teachers(), stop=0.5)
+        fit(training, callback)
+        with pytest.raises(HeadstartError, match="give it a DistillCallback of its own"):
+            fit(training, callback)
+
+
+def test_a_longer_fit_after_the_window_trains_on_without_teachers(training: Training) -> None:
+    asked = []
+    (teacher, *_) = training.teachers()
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    callback = DistillCallback(teacher, stop=0.5)
+    module, trainer = LitClassifier(training.student()), lightning_trainer(training.folder, callback)
+    trainer.fit(module, training.batches())
+    first = len(asked)
+    trainer.fit_loop.max_epochs = 4 * EPOCHS
+    trainer.fit(module, training.batches())
+    assert trainer.global_step == 4 * STEPS and len(asked) == first > 0
+
+
+def test_the_other_package_of_lightning(training: Training) -> None:
+    """`import pytorch_lightning as pl`, whose classes are others."""
+    other: Any = pytest.importorskip("pytorch_lightning")
+
+    class Module(other.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.student = training.student()
+
+        training_step = LitClassifier.training_step
+        configure_optimizers = LitClassifier.configure_optimizers
+
+    callback = DistillCallback(training.teachers(), stop=0.5)
+    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
+    other.Trainer(accelerator="cpu", max_steps=4, callbacks=[callback], **quiet).fit(Module(), training.batches())
+    assert callback.distiller is not None and callback.distiller.last is not None
+    assert (callback.distiller.total_steps, callback.distiller.last.step) == (4, 1)

@@ -93,7 +93,7 @@ Pair = namedtuple("Pair", ["left", "right"])
 
 def test_containers_keep_their_kinds() -> None:
     video, crops = torch.ones(2, 3, 4, 5, 5), [torch.ones(2, 3, 8, 8), torch.ones(2, 3, 4, 4)]
-    inputs = {
+    inputs: dict[str, Any] = {
         "video": video,
         "views": Views(crops),
         "pair": Pair(None, (torch.ones(2), 3)),

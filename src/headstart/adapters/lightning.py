@@ -78,8 +78,8 @@ class DistillCallback(Callback):
         if stage == "fit" and not pl_module.automatic_optimization:
             raise HeadstartError(
                 "manual optimisation: the Trainer's global_step counts the steps of each optimizer there, so that the "
-                "window would be another part of training; make a Distiller in the module, with total_steps= the number "
-                "of batches, and call its step() after each batch, or set automatic_optimization=True"
+                "window would be another part of training; make a Distiller in the module, with total_steps= the "
+                "number of batches, and call its step() after each batch, or set automatic_optimization=True"
             )
         if self._waiting is not None:
             self._waiting.check_student(pl_module)
@@ -151,11 +151,13 @@ def _total_steps(trainer: L.Trainer) -> float:
     """The optimiser's steps, where the Trainer's own estimate takes the first epoch's accumulation for that of all."""
     steps = trainer.estimated_stepping_batches
     found: Any = trainer.callbacks  # type: ignore[attr-defined]
-    scheduler = next((callback for callback in found if hasattr(callback, "get_accumulate_grad_batches")), None)
+    scheduler: Any = next((callback for callback in found if hasattr(callback, "get_accumulate_grad_batches")), None)
     batches, epochs = trainer.num_training_batches, trainer.max_epochs
     if scheduler is None or epochs is None or epochs < 0 or not math.isfinite(batches):
         return steps
-    total = sum(math.ceil(batches / scheduler.get_accumulate_grad_batches(epoch)) for epoch in range(max(epochs, 1)))
+    total: int = sum(
+        math.ceil(batches / scheduler.get_accumulate_grad_batches(epoch)) for epoch in range(max(epochs, 1))
+    )
     return total if trainer.max_steps < 0 else min(total, trainer.max_steps)
 
 
