@@ -142,7 +142,7 @@ def test_own_loss_is_spared_autocast_too(logits: Make) -> None:
     [
         (
             ("kld", 1.0, False, None),
-            "loss='kld' is unknown; choose one of kl, reverse_kl, jsd, mse, dkd, dist, or give a",
+            "loss='kld' is unknown; choose one of kl, reverse_kl, jsd, mse, huber, dkd, dist, or give a",
         ),
         (("kl", 0.0, False, None), "temperature=0.0 must be a positive number"),
         (("kl", -1.0, False, None), "temperature=-1.0 must be a positive number"),

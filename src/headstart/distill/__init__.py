@@ -2,7 +2,7 @@
 
 from headstart.distill.distiller import Distiller
 from headstart.distill.fused import Projection, cross_entropy, fused_linear_loss, fused_loss
-from headstart.distill.losses import LOSSES, dist, dkd, jsd, kl, mse, reverse_kl, standardized
+from headstart.distill.losses import LOSSES, dist, dkd, huber, jsd, kl, mse, reverse_kl, standardized
 from headstart.distill.objective import build_objective
 from headstart.distill.pool.pool import TeacherPool, average_logits
 from headstart.distill.pool.teacher import Teacher
@@ -22,6 +22,7 @@ __all__ = [
     "dkd",
     "fused_linear_loss",
     "fused_loss",
+    "huber",
     "jsd",
     "kl",
     "mse",

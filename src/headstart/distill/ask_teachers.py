@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from headstart.distill.inputs import first_tensor
-from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
+from headstart.distill.layout import Layout
+from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
 from headstart.distill.pool.shared import OptimizerWatch
@@ -24,7 +25,8 @@ class Asked(NamedTuple):
     Attributes:
         dense: Logits `[rows, classes]` of each; empty where the target is sparse.
         sparse: The only one's sparse form, if it is one.
-        finite: Which rows are finite in all of them, `[rows]` of bool, or one for all.
+        keep: What counts: labelled, and finite in all of them. `[rows]` of bool, or one for all; where each output has
+            a value of its own, `[rows, outputs]`.
         shares: Their weights in the mean, summing to 1.
         names: Theirs.
         part: The samples that the rows are of; None: all of the batch.
@@ -32,7 +34,7 @@ class Asked(NamedTuple):
 
     dense: list[Tensor]
     sparse: Sparse | None
-    finite: Tensor
+    keep: Tensor
     shares: list[float]
     names: tuple[str, ...]
     part: Part | None
@@ -44,16 +46,17 @@ class Asked(NamedTuple):
 
         Args:
             logits: The student's, `[..., classes]`.
-            labels: `[...]`.
+            labels: `[...]`, or `[..., classes]`.
             num_items: Rows of the whole optimiser step.
 
         Returns:
-            Logits `[rows, classes]` and labels `[rows]` of the part, and its share of the items.
+            Logits `[rows, classes]` and labels `[rows]` (or `[rows, classes]`) of the part, and its share of the items.
         """
+        labels = None if labels is None else _rows_of_labels(self.part, labels, logits)
         if self.part is not None:
-            logits, labels = self.part.of_rows(logits), None if labels is None else self.part.of_rows(labels)
+            logits = self.part.of_rows(logits)
             num_items = None if num_items is None else num_items * (self.part.first / self.part.samples)
-        return logits.flatten(0, -2), None if labels is None else labels.flatten(), num_items
+        return logits.flatten(0, -2), labels, num_items
 
 
 class Asking:
@@ -64,11 +67,12 @@ class Asking:
         fraction: Of each batch's samples that they are shown, the first ones.
         flags: Raised for non-finite outputs.
         every: Steps from one that asks to the next.
+        layout: How outputs lie.
     """
 
-    def __init__(self, pool: TeacherPool, fraction: float, flags: NonFiniteFlags, every: int) -> None:
+    def __init__(self, pool: TeacherPool, fraction: float, flags: NonFiniteFlags, every: int, layout: Layout) -> None:
         self.pool = pool
-        self._fraction, self._flags, self._every = fraction, flags, every
+        self._fraction, self._flags, self._every, self._layout = fraction, flags, every, layout
         self._early = Early()
         self._watch = OptimizerWatch(pool.live)
 
@@ -83,12 +87,13 @@ class Asking:
         self._early.drop()
         self._watch.end()
 
-    def ask(self, step: int, logits: Tensor, inputs: Any, keys: Keys | None) -> Asked:
+    def ask(self, step: int, logits: Tensor, labels: Tensor | None, inputs: Any, keys: Keys | None) -> Asked:
         """The targets of a batch: those started for the same inputs, if any were.
 
         Args:
             step: The optimiser step.
             logits: The student's, `[..., classes]`, which they have to fit.
+            labels: `[...]`, or `[..., classes]`. It does not matter what the teachers give for what is labelled -100.
             inputs: As in `TargetSource.targets`.
             keys: As there.
 
@@ -103,22 +108,23 @@ class Asking:
         if targets is None:
             targets = self._targets(step, logits.device, inputs, keys)
         shown = logits if part is None else part.of_rows(logits)
+        counted = None if labels is None else self._layout.objective.counted(_rows_of_labels(part, labels, logits))
         names = tuple(self.pool.teachers[index].name for index in chosen)
         dense: list[Tensor] = []
         sparse: Sparse | None = None
-        finite = torch.ones((), dtype=torch.bool, device=logits.device)
+        keep = torch.ones((), dtype=torch.bool, device=logits.device) if counted is None else counted
         for index, name, given in zip(chosen, names, targets, strict=True):
-            target = as_rows(name, given, shown)
+            target = as_rows(name, self._layout.rows_last(given) if isinstance(given, Tensor) else given, shown)
             if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
                 sparse = target
                 if self.pool.per_rank:  # others may have drawn one whose flag all processes have to agree on
-                    self._flags.mark(index, finite)
+                    self._flags.mark(index, torch.ones((), dtype=torch.bool, device=logits.device))
                 continue
-            finite_here = finite_rows(target)
-            self._flags.mark(index, finite_here)
+            finite = self._layout.objective.finite(target)
+            self._flags.mark(index, finite if counted is None else finite | ~counted)
             dense.append(target)
-            finite = finite & finite_here
-        return Asked(dense, sparse, finite, self.pool.mean_weights(chosen), names, part)
+            keep = keep & finite
+        return Asked(dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
 
     def _targets(self, step: int, device: torch.device, inputs: Any, keys: Keys | None) -> list[Target]:
         part = first_part(self._fraction, inputs, keys)
@@ -128,6 +134,13 @@ class Asking:
         for source in self.pool.asked(step, device, following=step + self._every):
             targets.append(source.targets(inputs, keys))
         return targets
+
+
+def _rows_of_labels(part: Part | None, labels: Tensor, logits: Tensor) -> Tensor:
+    """The labels of the part's rows, `[rows]`, or `[rows, classes]` where they have the logits' shape."""
+    each_output = labels.dim() == logits.dim()
+    labels = labels if part is None else part.of_rows(labels)
+    return labels.flatten(0, -2) if each_output else labels.flatten()
 
 
 def _check_gradient(logits: Tensor) -> None:

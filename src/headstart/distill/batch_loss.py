@@ -9,7 +9,7 @@ from torch import Tensor
 from headstart.distill.ask_teachers import Asked
 from headstart.distill.fused import FusedLoss, cross_entropy, fused_loss, sparse_loss
 from headstart.distill.fused.tally import Count
-from headstart.distill.objective import IGNORED, Objective
+from headstart.distill.objective import Objective
 
 
 def distillation_loss(
@@ -17,10 +17,9 @@ def distillation_loss(
 ) -> Tensor:
     """The distillation loss alone; the arguments are those of `Distiller.__call__`."""
     rows, labels, num_items = asked.distilled(logits, labels, num_items)
-    keep = asked.finite if labels is None else asked.finite & (labels != IGNORED)
     if asked.sparse is not None:
-        return sparse_loss(asked.sparse, rows, objective.loss.function, keep=keep, num_items=num_items)
-    return objective(rows, asked.dense, asked.shares, keep=keep, labels=labels, num_items=num_items)
+        return sparse_loss(asked.sparse, rows, objective.loss.function, keep=asked.keep, num_items=num_items)
+    return objective(rows, asked.dense, asked.shares, keep=asked.keep, labels=labels, num_items=num_items)
 
 
 def both_losses(
@@ -46,7 +45,7 @@ def both_losses(
         objective=objective,
         weight=weight if whole else 1.0,
         shares=asked.shares,
-        keep=asked.finite,
+        keep=asked.keep,
         label_smoothing=label_smoothing,
         num_items=items,
     )

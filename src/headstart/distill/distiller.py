@@ -10,14 +10,18 @@ from torch import Tensor, nn
 
 from headstart.distill.ask_teachers import Asked, Asking
 from headstart.distill.batch_loss import both_losses, distillation_loss
-from headstart.distill.fused import cross_entropy, fusable
+from headstart.distill.fused import fusable
+from headstart.distill.fused.tally import Count
+from headstart.distill.head import Head
 from headstart.distill.last_call import LastCall
+from headstart.distill.layout import Layout
 from headstart.distill.losses import Average, LossFunction
 from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
 from headstart.distill.targets.source import Keys, TargetSource, Use
+from headstart.distill.task_loss import task_loss
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 
@@ -49,9 +53,15 @@ class Distiller:
         average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl and mse, else
             `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn
             teacher estimates without bias.
+        head: What a row of outputs means: `"classes"` (one of many, a softmax), `"labels"` (several yes-or-no labels, a
+            sigmoid each) or `"values"` (numbers, as in regression). By default classes, unless a batch contradicts:
+            then it is refused, and says what to set. docs/losses.md tells which losses each takes.
+        class_dim: The dimension that the classes of logits are in: -1, the last, or 1 for maps
+            `[batch, classes, height, width]`. By default the last; logits of which that is not certain are refused.
 
     Raises:
-        HeadstartError: A value outside its range, an unknown loss or average, or a window that makes no sense.
+        HeadstartError: A value outside its range, an unknown loss, average or head, a loss or option that means nothing
+            for the head, or a window that makes no sense.
         TeacherError: No teachers, or something that is no module.
 
     Example:
@@ -81,6 +91,8 @@ class Distiller:
         standardize: bool = False,
         fraction: float = 1.0,
         average: Average | None = None,
+        head: Head | None = None,
+        class_dim: int | None = None,
     ) -> None:
         if total_steps < 1:
             raise HeadstartError(
@@ -95,10 +107,11 @@ class Distiller:
         self.window = Window(start=start, stop=stop, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
         self.total_steps = total_steps
         self.weight = weight
-        self._objective = build_objective(loss, temperature, standardize, average)
+        self._objective = build_objective(loss, temperature, standardize, average, head or "classes")
+        self._layout = Layout(head, class_dim, self._objective)
         pool = as_pool(teachers)
         self._flags = NonFiniteFlags([source.name for source in pool.teachers])
-        self._asking: Asking | None = Asking(pool, fraction, self._flags, int(every))
+        self._asking: Asking | None = Asking(pool, fraction, self._flags, int(every), self._layout)
         for source in pool.teachers:
             source.check(self.use)
         self._fusable = fusable(self._objective) and not any(source.sparse for source in pool.teachers)
@@ -194,12 +207,8 @@ class Distiller:
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled():
             return loss
-        weight = self.weight * scale
-        asked = self._teachers().ask(self._step, logits, inputs, keys)
-        labels = None if labels is None else _fitting(labels, logits)
-        distill = distillation_loss(asked, self._objective, logits, labels, num_items)
-        self._remember(asked, weight, loss.detach(), distill.detach())
-        return (1.0 - weight) * loss + weight * distill
+        logits, labels = self._layout.of_student(logits, labels)
+        return self._add(loss, scale, logits, labels, inputs, num_items, keys)
 
     @outside_graphs
     def loss(
@@ -238,14 +247,16 @@ class Distiller:
             >>> distiller.loss(logits, labels, torch.zeros(4, 2)).shape
             torch.Size([])
         """
-        labels = _fitting(labels, logits)
+        logits, labels = self._layout.of_student(logits, labels)
         scale = self.window.scale(self._step, self.total_steps)
-        if scale == 0.0 or not torch.is_grad_enabled() or not self._fusable:
-            rows, classes = logits.flatten(0, -2), labels.flatten()
-            task = cross_entropy(rows, classes, label_smoothing=label_smoothing, num_items=num_items)
-            return self(task, logits, inputs, labels=labels, num_items=num_items, keys=keys)
-        asked = self._teachers().ask(self._step, logits, inputs, keys)
+        active = scale > 0.0 and torch.is_grad_enabled()
+        if not active or not self._fusable or labels.is_floating_point():
+            rows = logits.flatten(0, -2)
+            flat = labels.flatten(0, -2) if labels.dim() == logits.dim() else labels.flatten()
+            task = task_loss(rows, flat, self._objective, label_smoothing=label_smoothing, num_items=num_items)
+            return self._add(task, scale, logits, labels, inputs, num_items, keys) if active else task
         weight = self.weight * scale
+        asked = self._teachers().ask(self._step, logits, labels, inputs, keys)
         result = both_losses(
             asked,
             self._objective,
@@ -279,6 +290,22 @@ class Distiller:
         """Take up where `state_dict` was taken."""
         self.current_step = state["current_step"]
 
+    def _add(
+        self,
+        task: Tensor,
+        scale: float,
+        logits: Tensor,
+        labels: Tensor | None,
+        inputs: Any,
+        num_items: Count | None,
+        keys: Keys | None,
+    ) -> Tensor:
+        weight = self.weight * scale
+        asked = self._teachers().ask(self._step, logits, labels, inputs, keys)
+        distill = distillation_loss(asked, self._objective, logits, labels, num_items)
+        self._remember(asked, weight, task.detach(), distill.detach())
+        return (1.0 - weight) * task + weight * distill
+
     def _teachers(self) -> Asking:
         if self._asking is None:
             raise TeacherError(
@@ -294,12 +321,3 @@ class Distiller:
         if self._asking is not None and self.window.closed(self._step, self.total_steps):
             self._asking = None
             self._flags.check()
-
-
-def _fitting(labels: Tensor, logits: Tensor) -> Tensor:
-    if labels.shape != logits.shape[:-1]:
-        raise HeadstartError(
-            f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; give one "
-            "class index for each row, or leave them out where the loss does not need them"
-        )
-    return labels

@@ -46,7 +46,7 @@ class TestCheck:
 
     def test_all_losses_are_decided_on(self) -> None:
         """Whoever adds a loss decides whether it can do with sparse targets."""
-        assert set(LOSSES) == {"kl", "reverse_kl", "jsd"} | {"mse", "dkd", "dist"}
+        assert set(LOSSES) == {"kl", "reverse_kl", "jsd"} | {"mse", "huber", "dkd", "dist"}
 
 
 class TestFitting:

@@ -104,7 +104,8 @@ def cross_entropy(
 
 def fusable(objective: Objective) -> bool:
     """Whether the loss looks at one row at a time, and has a gradient for nothing but the student's logits."""
-    return objective.loss in LOSSES.values() and not objective.loss.across_rows
+    known = objective.head == "classes" and objective.loss in LOSSES.values()
+    return known and not objective.loss.across_rows
 
 
 def fused_terms(objective: Objective, shares: Sequence[float] | None, teachers: int, label_smoothing: float) -> Terms:
@@ -115,8 +116,8 @@ def fused_terms(objective: Objective, shares: Sequence[float] | None, teachers: 
     """
     if not fusable(objective):
         raise HeadstartError(
-            "the fused loss takes kl, reverse_kl, jsd, mse and dkd, which look at one row at a time; for others call "
-            "distiller(loss, logits, inputs)"
+            "the fused loss takes kl, reverse_kl, jsd, mse, huber and dkd of classes, which look at one row at a time; "
+            "for others call distiller(loss, logits, inputs)"
         )
     if not teachers:
         raise HeadstartError("the fused loss needs at least one teacher; for the task loss alone call cross_entropy")
