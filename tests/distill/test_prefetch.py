@@ -149,7 +149,7 @@ def test_streams_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def compute() -> list[Any]:
         assert present[-1].waited_for == [main] and not main.waited_for
         side.append(present[-1])
-        return [dense, TopK(indices, values, 1.0, 3)]
+        return [[dense], [TopK(indices, values, 1.0, 3)]]
 
     early.start(inputs, device, compute)
     assert not main.waited_for

@@ -133,7 +133,7 @@ def write_cache(
             for teacher, writer, header in zip(teachers, writers, headers, strict=True):
                 if writer.done == number:
                     rows = _rows(teacher, batch, header)
-                    writer.append(Keys(batch.samples, batch.epoch), rows, seconds=perf_counter() - begin)
+                    writer.append(_keys(batch, header), rows, seconds=perf_counter() - begin)
                     begin = perf_counter()
             if progress is not None:
                 progress.cached(number + 1, len(plan))
@@ -150,6 +150,16 @@ def _rows(teacher: Teacher, batch: Batch, header: Header) -> Any:
         )
     uniforms = _uniforms(batch, header)
     return header.rows.encode(logits, uniforms.to(logits.device)).cpu().numpy()
+
+
+def _keys(batch: Batch, header: Header) -> Keys:
+    """What a batch's targets are looked up by."""
+    if (batch.partners is not None) != header.mixed:
+        raise HeadstartError(
+            f"a batch of epoch {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the first one "
+            "did otherwise; give Batch(partners=...) with all batches, or with none"
+        )
+    return Keys(batch.samples, batch.epoch, batch.partners)
 
 
 def _uniforms(batch: Batch, header: Header) -> Tensor:
@@ -180,6 +190,7 @@ def _header(teacher: Teacher, batches: Batches, data: Mapping[str, Any], use: Us
         fingerprint=fingerprint(teacher, batches.task, data),
         rows=form,
         rows_per_sample=rows,
+        mixed=first.partners is not None,
         batch_size=batches.size,
         parts=batches.parts,
         versions=_versions(),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from headstart.distill.first_look import check_logits
 from headstart.distill.inputs import first_tensor
 from headstart.distill.layout import Layout
 from headstart.distill.nonfinite import NonFiniteFlags
@@ -14,9 +16,10 @@ from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
 from headstart.distill.pool.shared import OptimizerWatch
 from headstart.distill.prefetch import Early
+from headstart.distill.several import Names, Output
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, TeacherError
 
 
 class Asked(NamedTuple):
@@ -75,64 +78,97 @@ class Asking:
         self._fraction, self._flags, self._every, self._layout = fraction, flags, every, layout
         self._early = Early()
         self._watch = OptimizerWatch(pool.live)
+        self._heads: Names | None = None  # the student's, from the first call on
+        self._looked_at: set[int] = set()  # teachers
 
     def start(self, step: int, inputs: Any, keys: Keys | None) -> None:
         """Have the teachers work on a batch already; nothing happens where no tensor tells the device."""
         first = first_tensor(inputs)
-        if first is not None:
-            self._early.start(inputs, first.device, lambda: self._targets(step, first.device, inputs, keys))
+        if first is None:
+            return
+        try:
+            self._early.start(
+                inputs, first.device, lambda: self._targets(step, first.device, self._heads or (), inputs, keys)
+            )
+        except TeacherError:
+            if self._heads is not None:
+                raise
+            self._early.drop()  # it may be asked for one head where there are several; the call that comes will tell
 
     def drop(self) -> None:
         """Forget what was started, as a step is over."""
         self._early.drop()
         self._watch.end()
 
-    def ask(self, step: int, logits: Tensor, labels: Tensor | None, inputs: Any, keys: Keys | None) -> Asked:
-        """The targets of a batch: those started for the same inputs, if any were.
+    def ask(self, step: int, heads: Names, outputs: Sequence[Output], inputs: Any, keys: Keys | None) -> list[Asked]:
+        """The targets of a batch, for each head: those started for the same inputs, if any were.
 
         Args:
             step: The optimiser step.
-            logits: The student's, `[..., classes]`, which they have to fit.
-            labels: `[...]`, or `[..., classes]`. It does not matter what the teachers give for what is labelled -100.
+            heads: The names of the student's.
+            outputs: What each gave, logits `[..., classes]`, which the teachers' have to fit. It does not matter what
+                they give for what is labelled -100.
             inputs: As in `TargetSource.targets`.
             keys: As there.
 
         Raises:
-            TeacherError: They do not fit.
+            TeacherError: They do not fit, or are probabilities.
             HeadstartError: Others were started, the part of the batch makes no sense, or the logits have no gradient.
         """
-        _check_gradient(logits)
+        for output in outputs:
+            _check_gradient(output.logits)
         self._watch.start()
-        part, chosen = first_part(self._fraction, inputs, keys), self.pool.chosen(step)
+        part = first_part(self._fraction, inputs, keys)
+        if heads != (self._heads or ()):
+            self._early.drop()
+        self._heads = heads
         targets = self._early.take(inputs)
         if targets is None:
-            targets = self._targets(step, logits.device, inputs, keys)
+            targets = self._targets(step, outputs[0].logits.device, heads, inputs, keys)
+        chosen = self.pool.chosen(step)
+        return [
+            self._of_head(chosen, output, of_head, part)
+            for output, of_head in zip(outputs, zip(*targets, strict=True), strict=True)
+        ]
+
+    def _of_head(self, chosen: tuple[int, ...], output: Output, targets: Sequence[Target], part: Part | None) -> Asked:
+        """One head's targets of all teachers chosen."""
+        logits, labels = output
         shown = logits if part is None else part.of_rows(logits)
         counted = None if labels is None else self._layout.objective.counted(_rows_of_labels(part, labels, logits))
+        all_of_it = torch.ones((), dtype=torch.bool, device=logits.device)
         names = tuple(self.pool.teachers[index].name for index in chosen)
         dense: list[Tensor] = []
         sparse: Sparse | None = None
-        keep = torch.ones((), dtype=torch.bool, device=logits.device) if counted is None else counted
+        keep = all_of_it if counted is None else counted
         for index, name, given in zip(chosen, names, targets, strict=True):
             target = as_rows(name, self._layout.rows_last(given) if isinstance(given, Tensor) else given, shown)
             if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
                 sparse = target
                 if self.pool.per_rank:  # others may have drawn one whose flag all processes have to agree on
-                    self._flags.mark(index, torch.ones((), dtype=torch.bool, device=logits.device))
+                    self._flags.mark(index, all_of_it)
                 continue
             finite = self._layout.objective.finite(target)
             self._flags.mark(index, finite if counted is None else finite | ~counted)
+            self._look_at(index, name, target, finite if counted is None else finite & counted)
             dense.append(target)
             keep = keep & finite
         return Asked(dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
 
-    def _targets(self, step: int, device: torch.device, inputs: Any, keys: Keys | None) -> list[Target]:
+    def _look_at(self, index: int, name: str, target: Tensor, keep: Tensor) -> None:
+        if index not in self._looked_at and check_logits(name, target, keep, self._layout.objective):
+            self._looked_at.add(index)
+
+    def _targets(
+        self, step: int, device: torch.device, heads: Names, inputs: Any, keys: Keys | None
+    ) -> list[list[Target]]:
+        """Of each teacher, the targets of each head."""
         part = first_part(self._fraction, inputs, keys)
         if part is not None:
             inputs, keys = part.of_inputs(inputs), keys if keys is None else part.of_keys(keys)
-        targets = []
+        targets: list[list[Target]] = []
         for source in self.pool.asked(step, device, following=step + self._every):
-            targets.append(source.targets(inputs, keys))
+            targets.append([*source.several(inputs, keys, heads)] if heads else [source.targets(inputs, keys)])
         return targets
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from headstart.distill.ask_teachers import Asked, Asking
 from headstart.distill.batch_loss import both_losses, distillation_loss
+from headstart.distill.first_look import warn_of_task
 from headstart.distill.fused import fusable
 from headstart.distill.fused.tally import Count
 from headstart.distill.head import Head
@@ -20,8 +21,9 @@ from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
+from headstart.distill.several import Names, Output, Several, outputs_of
 from headstart.distill.targets.source import Keys, TargetSource, Use
-from headstart.distill.task_loss import task_loss
+from headstart.distill.task_loss import is_class_index, task_loss
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 
@@ -207,8 +209,7 @@ class Distiller:
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled():
             return loss
-        logits, labels = self._layout.of_student(logits, labels)
-        return self._add(loss, scale, logits, labels, inputs, num_items, keys)
+        return self._add(loss, scale, *self._heads(logits, labels), inputs, num_items, keys)
 
     @outside_graphs
     def loss(
@@ -247,21 +248,19 @@ class Distiller:
             >>> distiller.loss(logits, labels, torch.zeros(4, 2)).shape
             torch.Size([])
         """
-        logits, labels = self._layout.of_student(logits, labels)
+        names, outputs = self._heads(logits, labels)
         scale = self.window.scale(self._step, self.total_steps)
         active = scale > 0.0 and torch.is_grad_enabled()
-        if not active or not self._fusable or labels.is_floating_point():
-            rows = logits.flatten(0, -2)
-            flat = labels.flatten(0, -2) if labels.dim() == logits.dim() else labels.flatten()
-            task = task_loss(rows, flat, self._objective, label_smoothing=label_smoothing, num_items=num_items)
-            return self._add(task, scale, logits, labels, inputs, num_items, keys) if active else task
+        if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
+            task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
+            return self._add(task, scale, names, outputs, inputs, num_items, keys) if active else task
         weight = self.weight * scale
-        asked = self._teachers().ask(self._step, logits, labels, inputs, keys)
+        (asked,) = self._teachers().ask(self._step, names, outputs, inputs, keys)
         result = both_losses(
             asked,
             self._objective,
-            logits,
-            labels,
+            outputs[0].logits,
+            given,
             weight=weight,
             label_smoothing=label_smoothing,
             num_items=num_items,
@@ -290,20 +289,30 @@ class Distiller:
         """Take up where `state_dict` was taken."""
         self.current_step = state["current_step"]
 
+    def _heads(self, logits: Tensor | Several, labels: Any) -> tuple[Names, list[Output]]:
+        names, outputs = outputs_of(logits, labels)
+        return names, [Output(*self._layout.of_student(*output)) for output in outputs]
+
     def _add(
         self,
         task: Tensor,
         scale: float,
-        logits: Tensor,
-        labels: Tensor | None,
+        names: Names,
+        outputs: list[Output],
         inputs: Any,
         num_items: Count | None,
         keys: Keys | None,
     ) -> Tensor:
+        if self.last is None and self._layout.assumes_classes:
+            warn_of_task(task)
         weight = self.weight * scale
-        asked = self._teachers().ask(self._step, logits, labels, inputs, keys)
-        distill = distillation_loss(asked, self._objective, logits, labels, num_items)
-        self._remember(asked, weight, task.detach(), distill.detach())
+        asked = self._teachers().ask(self._step, names, outputs, inputs, keys)
+        losses = [
+            distillation_loss(of_head, self._objective, *output, num_items)
+            for of_head, output in zip(asked, outputs, strict=True)
+        ]
+        distill = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        self._remember(asked[0], weight, task.detach(), distill.detach())
         return (1.0 - weight) * task + weight * distill
 
     def _teachers(self) -> Asking:

@@ -73,6 +73,11 @@ class Layout:
         return outputs.movedim(self.class_dim, -1)
 
     @property
+    def assumes_classes(self) -> bool:
+        """Whether the loss compares classes with each other, and nobody said that these are classes."""
+        return self.head is None and self._compares_classes
+
+    @property
     def _classes(self) -> bool:
         return self.head in (None, "classes")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from torch import Tensor
 from headstart.distill.targets.source import Target
 from headstart.errors import HeadstartError
 
+Given: TypeAlias = list[list[Target]]  # of each teacher those of each head
+
 
 class _Started(NamedTuple):
     inputs: Any  # held, so that their memory is not used again while they are read
-    targets: list[Target]
+    targets: Given
     stream: torch.cuda.Stream | None
 
 
@@ -30,7 +33,7 @@ class Early:
         self._started: _Started | None = None
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
-    def start(self, inputs: Any, device: torch.device, compute: Callable[[], list[Target]]) -> None:
+    def start(self, inputs: Any, device: torch.device, compute: Callable[[], Given]) -> None:
         """Compute the targets of these inputs; what was started before and not taken is dropped.
 
         Args:
@@ -42,7 +45,7 @@ class Early:
         with self._beside(device) as stream:
             self._started = _Started(inputs, compute(), stream)
 
-    def take(self, inputs: Any) -> list[Target] | None:
+    def take(self, inputs: Any) -> Given | None:
         """The targets, once, for use on the present stream; None where nothing was started.
 
         Raises:
@@ -84,8 +87,8 @@ class Early:
         return started
 
 
-def _tensors(targets: list[Target]) -> Iterator[Tensor]:
-    for target in targets:
+def _tensors(targets: Given) -> Iterator[Tensor]:
+    for target in chain.from_iterable(targets):
         for value in (target,) if isinstance(target, Tensor) else vars(target).values():
             if isinstance(value, Tensor):
                 yield value

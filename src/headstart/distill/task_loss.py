@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,23 +13,24 @@ from headstart.distill.fused import cross_entropy
 from headstart.distill.fused.tally import Count
 from headstart.distill.losses import widen
 from headstart.distill.objective import Objective, labelled
+from headstart.distill.several import Output
 from headstart.errors import HeadstartError
 
 
+def is_class_index(labels: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether labels, of classes, are their indices and no probabilities."""
+    return labels is not None and not labels.is_floating_point()
+
+
 def task_loss(
-    logits: Tensor,
-    labels: Tensor,
-    objective: Objective,
-    *,
-    label_smoothing: float = 0.0,
-    num_items: Count | None = None,
+    outputs: Sequence[Output], objective: Objective, *, label_smoothing: float = 0.0, num_items: Count | None = None
 ) -> Tensor:
-    """Cross-entropy for classes, binary cross-entropy for labels, squared error for values.
+    """Cross-entropy for classes, binary cross-entropy for labels, squared error for values; the mean of several heads.
 
     Args:
-        logits: `[rows, outputs]`.
-        labels: `[rows]` of int64, or `[rows, outputs]`; what is labelled -100, or NaN, does not count.
-        objective: Tells the head.
+        outputs: Of each head logits `[..., outputs]`, and labels `[...]` of int64 or `[..., outputs]`; what is labelled
+            -100, or NaN, does not count.
+        objective: Tells what a row means.
         label_smoothing: As in `torch.nn.functional.cross_entropy`; for classes alone.
         num_items: Divides the sum; by default the number of rows that count, or of outputs for labels and values.
 
@@ -34,14 +38,27 @@ def task_loss(
         A scalar, in at least float32; 0 where nothing counts.
 
     Raises:
-        HeadstartError: The labels are no indices of classes, or smoothing is asked for where there are none.
+        HeadstartError: A head has no labels, they are no indices of classes, or smoothing is asked for where there are
+            none.
 
     Example:
         >>> from headstart.distill import build_objective
         >>> objective = build_objective("mse", 1.0, head="values")
-        >>> task_loss(torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0], [-100.0]]), objective)
+        >>> task_loss([Output(torch.tensor([[1.0], [5.0]]), torch.tensor([[3.0], [-100.0]]))], objective)
         tensor(4.)
     """
+    losses = []
+    for logits, labels in outputs:
+        if labels is None:
+            raise HeadstartError("the task loss needs the labels of every head; give them, or compute it yourself")
+        rows = labels.flatten(0, -2) if labels.dim() == logits.dim() else labels.flatten()
+        losses.append(_of_head(logits.flatten(0, -2), rows, objective, label_smoothing, num_items))
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def _of_head(
+    logits: Tensor, labels: Tensor, objective: Objective, label_smoothing: float, num_items: Count | None
+) -> Tensor:
     if objective.head == "classes" and labels.dim() == 1:
         if labels.is_floating_point():
             raise HeadstartError(

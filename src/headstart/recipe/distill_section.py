@@ -23,10 +23,10 @@ class Distill(Config):
     teachers: list[TeacherEntry] = Field(min_length=1)
     """Names from the recipe's `teachers`, run folders, other checkpoints or names in libraries: each a spec, or a
     mapping of `spec` and options."""
-    loss: Literal["kl", "reverse_kl", "jsd", "mse", "dkd", "dist"] = "kl"
+    loss: Literal["kl", "reverse_kl", "jsd", "mse", "huber", "dkd", "dist"] = "kl"
     """The distillation loss."""
     temperature: Positive = 4.0
-    """Divides both sides' logits in the loss (mse: not used)."""
+    """Divides both sides' logits in the loss (mse, huber: not used)."""
     weight: Fraction = 0.9
     """w of (1 - w) * task + w * distill."""
     start: Fraction = 0.0

@@ -36,6 +36,8 @@ class Batch:
         mixed: The second labels, where inputs are mixtures of two.
         items: What the sum of the rows' losses is divided by; None: the number of rows with a label. Given where that
             number differs between batches of one size, so that a row weighs the same however a step's batch is cut.
+        partners: Where samples are mixed with others of the training set, which those are, int64 [samples], on the CPU:
+            cached targets are then those of the mixtures.
     """
 
     inputs: Any
@@ -44,6 +46,7 @@ class Batch:
     epoch: int
     mixed: Mixed | None = None
     items: int | None = None
+    partners: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.distill.losses.logits import widen
+
+# The smallest spread that is divided by: of logits, and of probabilities as a share of their mean. A head that was
+# initialised with zeros has none at all, and its gradient would have no bound. Trained outputs are far above it.
+_LEAST = 1e-2
+_TINY = 1e-8  # below it squares of float32 are lost
 
 
 def dist(
@@ -22,7 +28,8 @@ def dist(
     T^2 * (beta * (1 - r over classes) + gamma * mean over classes of (1 - r over rows)), of the tempered probabilities
     (Huang et al., arXiv 2205.10536). The second part is the batch's and is added to each row, so that the mean over
     rows is the paper's loss. It is the one loss here that depends on how a batch is cut: micro-batches do not add up to
-    the undivided batch. Arguments and result as in `kl`.
+    the undivided batch. A standard deviation of less than one percent of the mean counts as one percent, which bounds
+    the gradient where a head gives the same for everything. Arguments and result as in `kl`.
 
     Example:
         >>> x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]])
@@ -37,21 +44,32 @@ def dist(
 
 
 def _pearson(a: Tensor, b: Tensor, *, dim: int) -> Tensor:
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    return F.cosine_similarity(a, b, dim=dim, eps=1e-8)
+    """Correlation of probabilities."""
+    first, second = (
+        _scores(side, dim, least=(_LEAST * side.detach().mean(dim, keepdim=True)).clamp(min=_TINY)) for side in (a, b)
+    )
+    return (first * second).mean(dim)
+
+
+def _scores(values: Tensor, dim: int, *, least: Tensor) -> Tensor:
+    """Values less their mean, divided by their standard deviation, or by `least` where that is smaller."""
+    deviations = values - values.mean(dim, keepdim=True)
+    # The maximum comes before the root, whose slope at 0 is infinite.
+    return deviations / torch.maximum(deviations.square().mean(dim, keepdim=True), least.square()).sqrt()
 
 
 def standardized(logits: Tensor) -> Tensor:
     """Logits with mean 0 and standard deviation 1 over classes: the student is to match their shape alone.
 
-    From Sun et al., arXiv 2403.01427. A layer normalisation, whose epsilon also bounds the gradient where all logits of
-    a row are equal, as a classifier initialised with zeros gives them.
+    From Sun et al., arXiv 2403.01427. A standard deviation below 0.01 counts as 0.01, which bounds the gradient where
+    all logits of a row are equal, as a classifier initialised with zeros gives them.
 
     Args:
         logits: `[rows, classes]`.
 
     Example:
         >>> standardized(torch.tensor([[1.0, 3.0]]))
-        tensor([[-1.0000,  1.0000]])
+        tensor([[-1.,  1.]])
     """
-    return F.layer_norm(widen(logits), logits.shape[-1:], eps=1e-5)
+    logits = widen(logits)
+    return _scores(logits, -1, least=logits.new_full((), _LEAST))

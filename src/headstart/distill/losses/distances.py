@@ -15,6 +15,7 @@ def mse(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: T
     Arguments and result as in `kl`; `temperature` and `labels` are not used.
 
     Example:
+        >>> import torch
         >>> mse(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item()
         2.5
     """
@@ -31,6 +32,7 @@ def huber(
     `temperature` and `labels` are not used.
 
     Example:
+        >>> import torch
         >>> huber(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item()
         1.0
     """

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.inputs import call, each_tensor, logits_in, versions
+from headstart.distill.several import Names, heads_in
 from headstart.errors import TeacherError
 
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -39,6 +40,10 @@ class Forward:
         Raises:
             TeacherError: There are none, or it writes into its inputs now, and has not done so before.
         """
+        return self.heads(inputs, name, ())[0]
+
+    def heads(self, inputs: Any, name: str, names: Names) -> list[Tensor]:
+        """The logits of the heads of these names; or, without any, those of the only one. Otherwise as the call."""
         if self._writes is not False:
             inputs = each_tensor(Tensor.clone, inputs)
         before = versions(inputs)
@@ -54,7 +59,7 @@ class Forward:
                 "student's batch is changed; have its forward write into a copy (Teacher(prepare=...) may make one)"
             )
         self._writes = written or bool(self._writes)
-        return _logits(outputs, name)
+        return _heads(outputs, name, names) if names else [_logits(outputs, name)]
 
 
 def input_dtype(module: nn.Module) -> torch.dtype | None:
@@ -87,6 +92,16 @@ def _logits(outputs: Any, name: str) -> Tensor:
             f"tuple that begins with them, not {type(outputs).__name__}"
         )
     return logits
+
+
+def _heads(outputs: Any, name: str, names: Names) -> list[Tensor]:
+    found = heads_in(outputs, names)
+    if isinstance(found, str):
+        raise TeacherError(
+            f"teacher {name!r}: the student gives the heads {', '.join(map(repr, names))}, and this teacher's forward "
+            f"gives {found}; both need the same"
+        )
+    return found
 
 
 def _first_of(outputs: Any, name: str) -> Tensor | None:

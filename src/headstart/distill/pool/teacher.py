@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from headstart.distill.inputs import each_tensor, first_tensor, resize
 from headstart.distill.pool.fold import fold_batch_norms
 from headstart.distill.pool.forward import Forward, first_held, input_dtype
+from headstart.distill.several import Names
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.errors import TeacherError
 
@@ -98,6 +99,10 @@ class Teacher(TargetSource):
         """The logits; which inputs they are for is of no account to a live teacher."""
         return self.logits(inputs)
 
+    def several(self, inputs: Any, keys: Keys | None, names: Names) -> list[Tensor]:
+        """As in `TargetSource`."""
+        return self._given(inputs, names)
+
     def check(self, use: Use) -> None:
         """Dense logits are good for everything."""
 
@@ -113,6 +118,10 @@ class Teacher(TargetSource):
                 the forward needs is missing. What the forward itself raises passes through, with a note that names the
                 teacher.
         """
+        return self._given(inputs, ())[0]
+
+    def _given(self, inputs: Any, names: Names) -> list[Tensor]:
+        """What the module gives for the heads of these names, or, without any, for its only one."""
         if any(module.training for module in self.module.modules()):
             self.module.eval()
         # no_grad and not inference_mode: compiled under the latter, a teacher breaks later training (pytorch #135892).
@@ -121,9 +130,10 @@ class Teacher(TargetSource):
             with self._precision(prepared):
                 if isinstance(prepared, Mapping):
                     prepared = self._named(prepared)
-                logits = self._of_students_classes(self._forward(prepared, self.name))
+                found = self._forward.heads(prepared, self.name, names)
+                logits = [self._of_students_classes(one) for one in found]
             given = first_tensor(inputs)
-            return logits if self.device is None or given is None else logits.to(given.device)
+            return logits if self.device is None or given is None else [one.to(given.device) for one in logits]
 
     def prepared(self, inputs: Any) -> Any:
         """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from headstart.distill.losses import LossFunction
+from headstart.distill.several import Names
 from headstart.distill.targets.sparse import Sampled, Sparse
 from headstart.errors import HeadstartError, TeacherError
 
@@ -78,6 +79,22 @@ class TargetSource(ABC):
         Raises:
             TeacherError: There are none for this batch.
         """
+
+    def several(self, inputs: Any, keys: Keys | None, names: Names) -> list[Tensor]:
+        """The targets of a model with several heads: logits for each.
+
+        Args:
+            inputs: As in `targets`.
+            keys: As there.
+            names: Of the heads, or their numbers where they have none.
+
+        Raises:
+            HeadstartError: There are none such.
+        """
+        raise HeadstartError(
+            f"{self.name}: has targets of one head, and the student gives {', '.join(map(repr, names))}; distil from "
+            "live teachers, or give the Distiller the logits of one head"
+        )
 
     @abstractmethod
     def to(self, device: torch.device) -> None:
