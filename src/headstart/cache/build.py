@@ -156,7 +156,7 @@ def _keys(batch: Batch, header: Header) -> Keys:
     """What a batch's targets are looked up by."""
     if (batch.partners is not None) != header.mixed:
         raise HeadstartError(
-            f"a batch of epoch {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the first one "
+            f"a batch of epoch {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the first "
             "did otherwise; give Batch(partners=...) with all batches, or with none"
         )
     return Keys(batch.samples, batch.epoch, batch.partners)
