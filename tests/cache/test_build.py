@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,11 @@ from torch import nn
 from headstart.cache import CachedTeacher, Forecast, Keep, write_cache
 from headstart.cache.reader import CacheFile
 from headstart.distill import Teacher, mse
+from headstart.distill.targets.source import Keys
 from headstart.distill.targets.sparse import Sampled
 from headstart.errors import HeadstartError, TeacherError
 from headstart.records import TeacherCost
+from headstart.tasks import Batch
 from tests.cache.toy import DATA, KEEP, SIZE, USE, Toy, keys_of, toy_batches, toy_teacher, write_toy
 
 
@@ -46,6 +48,37 @@ def test_the_forecast_is_what_it_takes(keep: Keep, rows: int, parts: int, tmp_pa
     assert (forecast.samples, forecast.teachers) == (6 * SIZE, 2)
     assert forecast.free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.5)
     assert watching.told == [(number, 6 * parts) for number in range(1, 6 * parts + 1)]
+
+
+@dataclass
+class Mixing(Toy):
+    """Samples mixed with partners that follow from the step."""
+
+    silent_from: int = 99
+
+    def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
+        batch = super().batch(step, size, part=part, parts=parts)
+        partners = (batch.samples + 1 + step) % self.samples
+        inputs = 0.7 * batch.inputs + 0.3 * self.inputs(partners, batch.epoch)
+        return replace(batch, inputs=inputs, partners=partners if step < self.silent_from else None)
+
+
+def test_mixtures_are_found_by_their_partners(tmp_path: Path) -> None:
+    task, teacher = Mixing(), toy_teacher()
+    write_toy(tmp_path, teacher=teacher, batches=toy_batches(task))
+    batch = task.batch(1, SIZE)
+    assert batch.partners is not None
+    cached = CachedTeacher(tmp_path, "old")
+    found = cached.targets(None, Keys(batch.samples, batch.epoch, batch.partners))
+    torch.testing.assert_close(found, teacher.logits(batch.inputs))
+    for partners, message in ((batch.partners.flip(0), "was mixed with"), (None, r"Batch\(partners=...\)")):
+        with pytest.raises(TeacherError, match=message):
+            cached.targets(None, Keys(batch.samples, batch.epoch, partners))
+
+
+def test_batches_tell_partners_always_or_never(tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match=r"epoch 0 tells no mixing partners.*give Batch\(partners"):
+        write_toy(tmp_path, batches=toy_batches(Mixing(silent_from=2)))
 
 
 class Usage(NamedTuple):

@@ -157,7 +157,7 @@ def _keys(batch: Batch, header: Header) -> Keys:
     if (batch.partners is not None) != header.mixed:
         raise HeadstartError(
             f"a batch of epoch {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the first "
-            "one did otherwise; give Batch(partners=...) with all batches, or with none"
+            "did otherwise; give Batch(partners=...) with all batches, or with none"
         )
     return Keys(batch.samples, batch.epoch, batch.partners)
 

@@ -143,8 +143,8 @@ class CacheFile:
             made, given = ("mixed with partners" if len(rows) > 1 else "unmixed" for rows in (index.numbers, asked))
             raise TeacherError(
                 f"{self.path}: its targets are for samples {made}, and these are {given}. Keys(samples, epoch, "
-                "partners) and the batches that write_cache was given, Batch(partners=...), both have to tell them, "
-                "or neither; make the cache again where the batches did not"
+                "partners) and the batches that write_cache was given, Batch(partners=...), both have to tell "
+                "the partners, or neither; make the cache again where the batches did not"
             )
         places: Numbers = np.searchsorted(index.numbers[0], asked[0]).clip(max=index.numbers.shape[1] - 1)
         wrong = index.numbers[:, places] != asked

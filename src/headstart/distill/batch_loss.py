@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from headstart.distill.ask_teachers import Asked
 from headstart.distill.fused import FusedLoss, cross_entropy, fused_loss, sparse_loss
 from headstart.distill.fused.tally import Count
 from headstart.distill.objective import Objective
+from headstart.distill.several import Output
 
 
 def distillation_loss(
-    asked: Asked, objective: Objective, logits: Tensor, labels: Tensor | None, num_items: Count | None
+    asked: Sequence[Asked], objective: Objective, outputs: Sequence[Output], num_items: Count | None
 ) -> Tensor:
-    """The distillation loss alone; the arguments are those of `Distiller.__call__`."""
+    """The distillation loss alone, the mean of the heads'; the arguments are those of `Distiller.__call__`."""
+    losses = [_of_head(*pair, objective, num_items) for pair in zip(asked, outputs, strict=True)]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+def _of_head(asked: Asked, output: Output, objective: Objective, num_items: Count | None) -> Tensor:
+    logits, labels = output
     rows, labels, num_items = asked.distilled(logits, labels, num_items)
     if asked.sparse is not None:
         return sparse_loss(asked.sparse, rows, objective.loss.function, keep=asked.keep, num_items=num_items)

@@ -32,9 +32,9 @@ class Distiller:
     """Adds a distillation loss to the task loss while its window is open, and is out of the way otherwise.
 
     The result is `(1 - w) * task + w * distill` (the paper's form), where w is `weight` times the window's scale and
-    `distill` the mean of the loss over rows (images, or tokens). Outside the window, off the cadence and where
-    gradients are off, the task loss object comes back unchanged and no teacher runs. Once the window has closed for
-    good the teachers are let go.
+    `distill` the mean of the loss over rows (images, tokens, pixels), or over outputs where these are no classes.
+    Outside the window, off the cadence and where gradients are off, the task loss object comes back unchanged and no
+    teacher runs. Once the window has closed for good the teachers are let go.
 
     Args:
         teachers: A pool, a module, or a list of modules and `Teacher` objects (one is then drawn per step).
@@ -45,19 +45,20 @@ class Distiller:
         every: Distil on every k-th step only; the mean weight in the window is then weight / k.
         ramp_up: Fraction of training over which the weight rises, inside the window.
         ramp_down: Fraction of training over which it falls, inside the window.
-        loss: A name (kl, reverse_kl, jsd, mse, dkd, dist) or a function `(student, teacher, *, temperature, labels)`
-            that maps logits `[rows, classes]` to `[rows]`, row by row.
+        loss: A name (kl, reverse_kl, jsd, mse, huber, dkd, dist) or a function `(student, teacher, *, temperature,
+            labels)` that maps logits `[rows, classes]` to `[rows]`, row by row. docs/losses.md tells which means
+            something for which head.
         temperature: T of the loss.
         weight: w, in [0, 1].
         standardize: Standardise both sides' logits first (arXiv 2403.01427), each teacher's on its own.
         fraction: Of each batch's samples that are distilled, in (0, 1]: the first ones, rounded up; teachers see no
             others. The distillation loss is the mean over these, with the weight as it is; the task loss is over all.
-        average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl and mse, else
+        average: How several teachers of one step are averaged; by default `"logit"` for reverse_kl, mse and huber, else
             `"probability"` (the mean of tempered ones). For kl, reverse_kl and mse that is the mean which one drawn
             teacher estimates without bias.
         head: What a row of outputs means: `"classes"` (one of many, a softmax), `"labels"` (several yes-or-no labels, a
-            sigmoid each) or `"values"` (numbers, as in regression). By default classes, unless a batch contradicts:
-            then it is refused, and says what to set. docs/losses.md tells which losses each takes.
+            sigmoid each) or `"values"` (numbers, as in regression). By default classes; a batch that contradicts is
+            refused, and the message says what to set.
         class_dim: The dimension that the classes of logits are in: -1, the last, or 1 for maps
             `[batch, classes, height, width]`. By default the last; logits of which that is not certain are refused.
 
@@ -114,6 +115,7 @@ class Distiller:
         pool = as_pool(teachers)
         self._flags = NonFiniteFlags([source.name for source in pool.teachers])
         self._asking: Asking | None = Asking(pool, fraction, self._flags, int(every), self._layout)
+        self._layout.check_teachers(pool.teachers)
         for source in pool.teachers:
             source.check(self.use)
         self._fusable = fusable(self._objective) and not any(source.sparse for source in pool.teachers)
@@ -177,10 +179,10 @@ class Distiller:
     def __call__(
         self,
         loss: Tensor,
-        logits: Tensor,
+        logits: Tensor | Several,
         inputs: Any,
         *,
-        labels: Tensor | None = None,
+        labels: Tensor | Several | None = None,
         num_items: float | Tensor | None = None,
         keys: Keys | None = None,
     ) -> Tensor:
@@ -188,23 +190,31 @@ class Distiller:
 
         Args:
             loss: The task loss, a scalar. It comes back itself where the step is not distilled.
-            logits: The student's, `[..., classes]`.
+            logits: The student's, `[..., classes]`, with a `class_dim` `[batch, classes, ...]`; of labels and values
+                `[..., outputs]`, or `[...]` where there is one. Several heads (start and end of an answer) come as a
+                mapping by name, or a tuple; the teachers give as many in the same form, and the loss is the heads'
+                mean.
             inputs: What the student was given; goes to the teachers as it is (a tensor, a tuple, or a mapping of
                 arguments).
-            labels: `[...]` of int64. Rows labelled -100 are not distilled; `dkd` needs the labels themselves.
-            num_items: Distilled rows of the whole optimiser step. By default the loss is the mean over this batch's
-                rows: give it where that number differs between micro-batches, and divide the task loss by the same
-                (Hugging Face's `num_items_in_batch`). With a `fraction` it is still the number of all rows; the sum
-                over those distilled is divided by their share of it.
+            labels: `[...]` of int64, or probabilities `[..., classes]` where rows are mixtures of classes; for heads of
+                labels and values one for each output, of any dtype. What is labelled -100, or NaN, is not distilled,
+                and may be anything in the teachers' outputs; `dkd` needs the labels themselves. Several heads have
+                them in the form of the logits.
+            num_items: Distilled rows of the whole optimiser step; for labels and values the labelled outputs. By
+                default the loss is the mean over this batch's: give it where that number differs between micro-batches,
+                and divide the task loss by the same (Hugging Face's `num_items_in_batch`). With a `fraction` it is
+                still the number of all rows; the sum over those distilled is divided by their share of it.
             keys: Which samples these are, in which epoch; cached teachers look their targets up by it.
 
         Returns:
             A scalar.
 
         Raises:
-            TeacherError: The teachers' logits do not fit the student's, or the teachers were let go before.
-            HeadstartError: The labels do not fit the logits, or are missing where the loss needs them; or `prefetch`
-                was called with other inputs.
+            TeacherError: The teachers' logits do not fit the student's, or are probabilities; or the teachers were let
+                go before.
+            HeadstartError: The logits contradict the head or the loss, or leave open which dimension the classes are
+                in. The labels do not fit the logits, or are missing where the loss needs them; or `prefetch` was called
+                with other inputs.
         """
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled():
@@ -214,22 +224,26 @@ class Distiller:
     @outside_graphs
     def loss(
         self,
-        logits: Tensor,
-        labels: Tensor,
+        logits: Tensor | Several,
+        labels: Tensor | Several,
         inputs: Any,
         *,
         label_smoothing: float = 0.0,
         num_items: float | Tensor | None = None,
         keys: Keys | None = None,
     ) -> Tensor:
-        """Task loss (cross-entropy) and distillation loss together.
+        """Task loss and distillation loss together.
+
+        The task loss is the cross-entropy for classes, the binary one for labels, the squared error for values: the
+        mean over rows, or outputs, that are labelled; and of several heads their mean. For another one call the
+        Distiller itself.
 
         Many logits (see `fused_loss`) are gone through once, in a fraction of the time and memory; those of steps that
-        are not distilled, too. `last` tells the accuracies as well.
+        are not distilled, too; `last` tells the accuracies as well. That is for class indices of one head.
 
         Args:
-            logits: The student's, `[..., classes]`.
-            labels: `[...]` of int64; rows labelled -100 count in neither loss.
+            logits: As in `__call__`.
+            labels: As in `__call__`; what is labelled -100, or NaN, counts in neither loss.
             inputs: As in `__call__`.
             label_smoothing: As in `torch.nn.functional.cross_entropy`; the teachers' targets are not smoothed.
             num_items: As in `__call__`; divides both losses.
@@ -240,7 +254,7 @@ class Distiller:
 
         Raises:
             TeacherError: As in `__call__`.
-            HeadstartError: The labels do not fit the logits.
+            HeadstartError: As in `__call__`; or the labels are no class indices and the head was not told.
 
         Example:
             >>> distiller = Distiller(nn.Linear(2, 3), total_steps=10)
@@ -307,11 +321,7 @@ class Distiller:
             warn_of_task(task)
         weight = self.weight * scale
         asked = self._teachers().ask(self._step, names, outputs, inputs, keys)
-        losses = [
-            distillation_loss(of_head, self._objective, *output, num_items)
-            for of_head, output in zip(asked, outputs, strict=True)
-        ]
-        distill = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        distill = distillation_loss(asked, self._objective, outputs, num_items)
         self._remember(asked[0], weight, task.detach(), distill.detach())
         return (1.0 - weight) * task + weight * distill
 

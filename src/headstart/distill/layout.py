@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -9,6 +10,8 @@ from torch import Tensor
 from headstart.distill.head import MEANING, Head
 from headstart.distill.losses import LOSSES, dkd
 from headstart.distill.objective import IGNORED, Objective
+from headstart.distill.pool.teacher import Teacher
+from headstart.distill.targets.source import TargetSource
 from headstart.errors import HeadstartError
 
 _MAPS = 4  # dimensions from which on the classes of outputs are as likely to be the second as the last one
@@ -33,6 +36,26 @@ class Layout:
     def __post_init__(self) -> None:
         if self.class_dim == 0:
             raise HeadstartError("class_dim=0 is the batch's dimension; maps [batch, classes, height, width] have 1")
+
+    def check_teachers(self, sources: Sequence[TargetSource]) -> None:
+        """Refuse teachers whose side of things counts on classes that come last, where they do not.
+
+        Raises:
+            HeadstartError: One is not live, or picks some of its classes.
+        """
+        if self.class_dim in (None, -1):
+            return
+        for source in sources:
+            if not isinstance(source, Teacher):
+                raise HeadstartError(
+                    f"{source.name}: stored targets are rows whose classes come last, and class_dim={self.class_dim}; "
+                    "distil maps from live teachers"
+                )
+            if source.classes is not None:
+                raise HeadstartError(
+                    f"teacher {source.name!r}: classes= picks from the last dimension, and class_dim={self.class_dim}; "
+                    "pick them in the module's forward"
+                )
 
     def of_student(self, outputs: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """A student's outputs with their rows last, and its labels in the order of them.

@@ -272,6 +272,7 @@ def _distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: i
         standardize=distill.standardize,
         fraction=distill.fraction,
         average=distill.average,
+        head="classes",
     )
     distiller.window = run_window(distill, train)
     return distiller

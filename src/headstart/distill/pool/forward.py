@@ -30,17 +30,20 @@ class Forward:
         self._function = function
         self._writes: bool | None = None
 
-    def __call__(self, inputs: Any, name: str, heads: Names) -> list[Tensor]:
-        """The logits that the module returns, of each head.
+    def __call__(self, inputs: Any, name: str) -> Tensor:
+        """The logits that the module returns.
 
         Args:
             inputs: As in `call`.
             name: The teacher's, for messages.
-            heads: Those that are asked for; without any its only one.
 
         Raises:
-            TeacherError: There are none, or other ones, or it writes into its inputs now, and has not done so before.
+            TeacherError: There are none, or it writes into its inputs now, and has not done so before.
         """
+        return self.heads(inputs, name, ())[0]
+
+    def heads(self, inputs: Any, name: str, names: Names) -> list[Tensor]:
+        """The logits of the heads of these names; or, without any, those of the only one. Otherwise as the call."""
         if self._writes is not False:
             inputs = each_tensor(Tensor.clone, inputs)
         before = versions(inputs)
@@ -56,7 +59,7 @@ class Forward:
                 "student's batch is changed; have its forward write into a copy (Teacher(prepare=...) may make one)"
             )
         self._writes = written or bool(self._writes)
-        return _of_heads(outputs, name, heads) if heads else [_logits(outputs, name)]
+        return _heads(outputs, name, names) if names else [_logits(outputs, name)]
 
 
 def input_dtype(module: nn.Module) -> torch.dtype | None:
@@ -79,16 +82,6 @@ def first_held(module: nn.Module) -> Tensor | None:
     return next(chain(module.parameters(), module.buffers()), None)
 
 
-def _of_heads(outputs: Any, name: str, heads: Names) -> list[Tensor]:
-    found = heads_in(outputs, heads)
-    if isinstance(found, str):
-        raise TeacherError(
-            f"teacher {name!r}: the student gives the heads {', '.join(map(repr, heads))}, and this teacher's forward "
-            f"gives {found}; both need the same"
-        )
-    return found
-
-
 def _logits(outputs: Any, name: str) -> Tensor:
     logits = logits_in(outputs)
     if logits is None and type(outputs) in (tuple, list):
@@ -99,6 +92,16 @@ def _logits(outputs: Any, name: str) -> Tensor:
             f"tuple that begins with them, not {type(outputs).__name__}"
         )
     return logits
+
+
+def _heads(outputs: Any, name: str, names: Names) -> list[Tensor]:
+    found = heads_in(outputs, names)
+    if isinstance(found, str):
+        raise TeacherError(
+            f"teacher {name!r}: the student gives the heads {', '.join(map(repr, names))}, and this teacher's forward "
+            f"gives {found}; both need the same"
+        )
+    return found
 
 
 def _first_of(outputs: Any, name: str) -> Tensor | None:

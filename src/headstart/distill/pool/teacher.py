@@ -130,7 +130,7 @@ class Teacher(TargetSource):
             with self._precision(prepared):
                 if isinstance(prepared, Mapping):
                     prepared = self._named(prepared)
-                found = self._forward(prepared, self.name, names)
+                found = self._forward.heads(prepared, self.name, names)
                 logits = [self._of_students_classes(one) for one in found]
             given = first_tensor(inputs)
             return logits if self.device is None or given is None else [one.to(given.device) for one in logits]
