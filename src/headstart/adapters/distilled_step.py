@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headstart.adapters.causal import is_causal
 from headstart.adapters.loss_scale import Scale
-from headstart.adapters.model_head import check_labels, logits_of, loss_in
+from headstart.adapters.model_head import are_maps, check_labels, head_options, logits_of, loss_in, small_maps
 from headstart.adapters.student_logits import Ran, StudentLogits
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
@@ -38,6 +38,7 @@ class DistilledStep:
         self._trainer, self._model, self._stock = trainer, model, stock
         student = trainer.accelerator.unwrap_model(model)
         self._logits, self._decoder = StudentLogits(student, logits_of), DecoderInputs(student)
+        self._maps = head_options(student).get("class_dim") == 1
         self._tokens = share_tokens(student, pool.live, trainer.processing_class)
         replicas = trainer.accelerator.num_processes // trainer.get_tp_size()
         # By this the Trainer multiplies a loss that it divides by the labels of all processes, whose mean is taken.
@@ -87,6 +88,9 @@ class DistilledStep:
             labels, found = self._task.read(seen)
             scale = found if num_items is not None else scale
         items = num_items if scale.divided else None
+        if labels is not None and (self._maps or are_maps(labels, ran.logits)):
+            large, labels = labels.numel(), small_maps(labels, ran.logits)
+            items = None if items is None else items * (labels.numel() / large)
         loss = ran.loss if scale.factor == 1.0 else ran.loss / scale.factor
         with self._trainer.accelerator.autocast():
             logits = ran.logits if self._tokens is None else ran.logits[..., : self._tokens]
