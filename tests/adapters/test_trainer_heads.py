@@ -14,7 +14,7 @@ from torch.nn import functional as F
 pytest.importorskip("transformers", reason="needs transformers: pip install headstart[trainer]")
 pytest.importorskip("lightning", reason="the loops it shares helpers with need lightning")
 
-from transformers import SegformerConfig, SegformerForSemanticSegmentation
+from transformers import BertForQuestionAnswering, SegformerConfig, SegformerForSemanticSegmentation
 
 from headstart.adapters.trainer import DistillTrainer
 from headstart.errors import HeadstartError
@@ -121,3 +121,23 @@ def test_maps_of_classes_are_distilled_pixel_by_pixel_at_the_size_of_the_logits(
     size: dict[str, Any] = {"per_device_train_batch_size": 4 // pieces, "gradient_accumulation_steps": pieces}
     trainer = run(segformer(0), data, tmp_path, trainer=InOrder, teachers=segformer(5), distill=OPEN, **size)
     assert trainer.distiller.last.distill_loss == pytest.approx(values[:, :, 4:].mean().item(), rel=1e-4)
+
+
+def test_an_answers_start_and_end_are_averaged(tmp_path: Path) -> None:
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    student, teacher = (drawn(bert(BertForQuestionAnswering, **off), seed) for seed in (0, 5))
+    data = [
+        {"input_ids": row["input_ids"], "start_positions": torch.tensor(1), "end_positions": row["labels"]}
+        for row in texts([2, 3, 4, 9])  # the last one lies outside
+    ]
+    before = copy.deepcopy(student)
+    batch = stacked(data)
+    outputs, other = before(**batch), teacher(batch["input_ids"])
+    distill: Any = 0.0
+    for name in ("start_logits", "end_logits"):
+        own, theirs = ((side[name] / TEMPERATURE).log_softmax(-1) for side in (outputs, other))
+        distill += TEMPERATURE**2 * F.kl_div(own, theirs.detach(), log_target=True, reduction="batchmean") / 2
+    both = (1 - WEIGHT) * outputs.loss + WEIGHT * distill
+    run(student, data, tmp_path, teachers=teacher, distill=OPEN)
+    expected = torch.autograd.grad(both, list(before.parameters()))
+    torch.testing.assert_close(moved(before, student), expected, rtol=1e-4, atol=1e-5)

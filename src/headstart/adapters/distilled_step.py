@@ -83,6 +83,7 @@ class DistilledStep:
             compute = self._without_labels(inputs)
         ran = self._run(compute, inputs, own, given, outputs=outputs)
         scale = Scale(num_items is not None, 1.0)
+        labels = labels if isinstance(ran.logits, Tensor) else None  # those of several heads are several
         if labels is not None:
             seen = Seen(ran.loss, ran.logits, labels, num_items, ran.inner, by_row)
             labels, found = self._task.read(seen)

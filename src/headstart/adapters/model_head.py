@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from headstart.distill.inputs import logits_in
 from headstart.distill.objective import IGNORED
 from headstart.errors import HeadstartError
 
+Logits: TypeAlias = Tensor | dict[str, Tensor]  # of one head, or of several by name
+
+_ANSWER = ("start_logits", "end_logits")  # what models for question answering call theirs
 _BACKGROUND = 255  # what models for maps of classes ignore, beside -100
 
 # By the ends of transformers' own names.
@@ -73,6 +76,10 @@ def head_options(model: Any, labels: Any = None) -> dict[str, Any]:
         {}
     """
     names, config = _names(model), getattr(_inside(model), "config", None)
+    if any(name.endswith("ForQuestionAnswering") for name in names) and getattr(config, "return_dict", True) is False:
+        raise HeadstartError(
+            "a tuple does not name an answer's start and end; set return_dict=True in the student's configuration"
+        )
     if any(name.endswith("ForSemanticSegmentation") for name in names):
         return {"head": "classes", "class_dim": 1}
     if "ViltForQuestionAnswering" in names:
@@ -88,12 +95,13 @@ def head_options(model: Any, labels: Any = None) -> dict[str, Any]:
     return {}
 
 
-def logits_of(outputs: Any, after_loss: bool) -> Tensor | None:
-    """The logits of a model's outputs, `[..., classes]`; None where there are none.
+def logits_of(outputs: Any, after_loss: bool) -> Logits | None:
+    """The logits of a model's outputs, `[..., classes]`, or an answer's start and end; None where there are none.
 
     Args:
         outputs: The logits alone, a mapping or an object that names them, or a tuple.
-        after_loss: Whether a tuple begins with the loss, as that of a model which was given the labels does.
+        after_loss: Whether a tuple begins with the loss, as that of a model which was given the labels does. It
+            goes on with the logits.
 
     Example:
         >>> import torch
@@ -101,6 +109,10 @@ def logits_of(outputs: Any, after_loss: bool) -> Tensor | None:
         torch.Size([2, 3])
     """
     logits = logits_in(outputs)
+    found = outputs if isinstance(outputs, Mapping) else {name: getattr(outputs, name, None) for name in _ANSWER}
+    answer = {name: found[name] for name in _ANSWER if isinstance(found.get(name), Tensor)}
+    if logits is None and len(answer) == len(_ANSWER):
+        return answer
     if logits is None and isinstance(outputs, Sequence):
         logits = next(iter(outputs[int(after_loss) :]), None)
     return logits if isinstance(logits, Tensor) else None
