@@ -96,9 +96,8 @@ def segformer(seed: int) -> Any:
     sizes |= {"patch_sizes": [3, 3], "strides": [2, 2], "num_attention_heads": [1, 2], "mlp_ratios": [1, 1]}
     off: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "drop_path_rate": 0.0}
     off |= {"classifier_dropout_prob": 0.0}
-    return drawn(
-        SegformerForSemanticSegmentation(SegformerConfig(num_labels=3, decoder_hidden_size=8, **sizes, **off)), seed
-    )
+    sizes |= {"num_labels": 3, "decoder_hidden_size": 8}
+    return drawn(SegformerForSemanticSegmentation(SegformerConfig(**sizes, **off)), seed)
 
 
 @pytest.mark.parametrize("pieces", [1, 2])

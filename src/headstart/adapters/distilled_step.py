@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headstart.adapters.causal import is_causal
 from headstart.adapters.loss_scale import Scale
 from headstart.adapters.model_head import are_maps, check_labels, head_options, logits_of, loss_in, small_maps
-from headstart.adapters.student_logits import Ran, StudentLogits
+from headstart.adapters.student_logits import Ran, StudentLogits, is_compiled
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
 from headstart.adapters.vocabulary import share_tokens
@@ -36,7 +36,7 @@ class DistilledStep:
 
     def __init__(self, trainer: Any, model: nn.Module, pool: TeacherPool, *, stock: bool) -> None:
         self._trainer, self._model, self._stock = trainer, model, stock
-        student = trainer.accelerator.unwrap_model(model)
+        student = self._student = trainer.accelerator.unwrap_model(model)
         self._logits, self._decoder = StudentLogits(student, logits_of), DecoderInputs(student)
         self._maps = head_options(student).get("class_dim") == 1
         self._tokens = share_tokens(student, pool.live, trainer.processing_class)
@@ -121,6 +121,11 @@ class DistilledStep:
         if ahead is not None:
             given["decoder_input_ids"] = ahead
         late = made_of_labels and ahead is None
+        if late and is_compiled(self._student):
+            raise HeadstartError(
+                "what the compiled student makes of its labels for its decoder cannot be seen, and the teachers need "
+                "it; have the collator give `decoder_input_ids`, or set torch_compile=False"
+            )
         if not late:
             with self._trainer.accelerator.autocast():  # which the Trainer puts around the student's forward alone
                 self._trainer.distiller.prefetch(given)

@@ -109,8 +109,8 @@ def logits_of(outputs: Any, after_loss: bool) -> Logits | None:
         torch.Size([2, 3])
     """
     logits = logits_in(outputs)
-    found = outputs if isinstance(outputs, Mapping) else {name: getattr(outputs, name, None) for name in _ANSWER}
-    answer = {name: found[name] for name in _ANSWER if isinstance(found.get(name), Tensor)}
+    found: Any = outputs if isinstance(outputs, Mapping) else {name: getattr(outputs, name, None) for name in _ANSWER}
+    answer: dict[str, Tensor] = {name: found[name] for name in _ANSWER if isinstance(found.get(name), Tensor)}
     if logits is None and len(answer) == len(_ANSWER):
         return answer
     if logits is None and isinstance(outputs, Sequence):
