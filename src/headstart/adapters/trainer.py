@@ -48,12 +48,12 @@ class DistillTrainer(Trainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._step: DistilledStep | None = None  # of the present training
-        student: Any = self.model
-        told = head_options(student)
-        self._waiting = WaitingDistiller(teachers, distill or {}, **told) if teachers is not None else None
+        self._waiting: WaitingDistiller | None = None
         self._for_teachers: dict[str, Any] = {}  # of the present batch
         self._own: set[str] | None = None
-        if self._waiting is not None:
+        if teachers is not None:
+            student: Any = self.model
+            self._waiting = WaitingDistiller(teachers, distill or {}, **head_options(student))
             self._waiting.check_student(student)
             self._check_settings()
 
