@@ -103,3 +103,15 @@ def test_a_loss_that_cannot_be_seen_into() -> None:
         HeadstartError, match=r"gave no `logits` to distil.*use_liger_kernel=False.*torch_compile=False"
     ):
         StudentLogits(student, logits_of).run(lambda _: (weight * 2, None, True), student, given, outputs=False)
+
+
+def test_a_compiled_student_is_left_as_it_is() -> None:
+    """A hook would be compiled into it, and run for ever; by torch.compile without its code generator."""
+    student: Any = torch.compile(model("llama"), backend="eager")
+    given, labels = batch()
+    for _ in range(2):
+        finder = StudentLogits(student, logits_of)
+        assert finder.run(returning(student, given, labels), student, given, outputs=False).logits.requires_grad
+    with pytest.raises(HeadstartError, match="torch_compile=False"):
+        StudentLogits(student, logits_of).run(hiding(student, given, labels), student, given, outputs=False)
+    assert not any(module._forward_hooks for module in student.modules())

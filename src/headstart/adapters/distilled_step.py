@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from headstart.adapters.causal import is_causal
 from headstart.adapters.loss_scale import Scale
-from headstart.adapters.model_head import check_labels, logits_of, loss_in
-from headstart.adapters.student_logits import Ran, StudentLogits
+from headstart.adapters.model_head import are_maps, check_labels, head_options, logits_of, loss_in, small_maps
+from headstart.adapters.student_logits import Ran, StudentLogits, is_compiled
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
 from headstart.adapters.vocabulary import share_tokens
@@ -36,8 +36,9 @@ class DistilledStep:
 
     def __init__(self, trainer: Any, model: nn.Module, pool: TeacherPool, *, stock: bool) -> None:
         self._trainer, self._model, self._stock = trainer, model, stock
-        student = trainer.accelerator.unwrap_model(model)
+        student = self._student = trainer.accelerator.unwrap_model(model)
         self._logits, self._decoder = StudentLogits(student, logits_of), DecoderInputs(student)
+        self._maps = head_options(student).get("class_dim") == 1
         self._tokens = share_tokens(student, pool.live, trainer.processing_class)
         replicas = trainer.accelerator.num_processes // trainer.get_tp_size()
         # By this the Trainer multiplies a loss that it divides by the labels of all processes, whose mean is taken.
@@ -82,11 +83,15 @@ class DistilledStep:
             compute = self._without_labels(inputs)
         ran = self._run(compute, inputs, own, given, outputs=outputs)
         scale = Scale(num_items is not None, 1.0)
+        labels = labels if isinstance(ran.logits, Tensor) else None  # those of several heads are several
         if labels is not None:
             seen = Seen(ran.loss, ran.logits, labels, num_items, ran.inner, by_row)
             labels, found = self._task.read(seen)
             scale = found if num_items is not None else scale
         items = num_items if scale.divided else None
+        if labels is not None and (self._maps or are_maps(labels, ran.logits)):
+            large, labels = labels.numel(), small_maps(labels, ran.logits)
+            items = None if items is None else items * (labels.numel() / large)
         loss = ran.loss if scale.factor == 1.0 else ran.loss / scale.factor
         with self._trainer.accelerator.autocast():
             logits = ran.logits if self._tokens is None else ran.logits[..., : self._tokens]
@@ -116,6 +121,11 @@ class DistilledStep:
         if ahead is not None:
             given["decoder_input_ids"] = ahead
         late = made_of_labels and ahead is None
+        if late and is_compiled(self._student):
+            raise HeadstartError(
+                "what the compiled student makes of its labels for its decoder cannot be seen, and the teachers need "
+                "it; have the collator give `decoder_input_ids`, or set torch_compile=False"
+            )
         if not late:
             with self._trainer.accelerator.autocast():  # which the Trainer puts around the student's forward alone
                 self._trainer.distiller.prefetch(given)

@@ -1,22 +1,107 @@
-"""What a model's outputs are: which of them are logits, and what has none to distil."""
+"""What a model of transformers gives: which of its outputs are logits, and what a row of them means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headstart.distill.inputs import logits_in
+from headstart.distill.objective import IGNORED
 from headstart.errors import HeadstartError
 
+Logits: TypeAlias = Tensor | dict[str, Tensor]  # of one head, or of several by name
 
-def logits_of(outputs: Any, after_loss: bool) -> Tensor | None:
-    """The logits of a model's outputs, `[..., classes]`; None where there are none.
+_ANSWER = ("start_logits", "end_logits")  # what models for question answering call theirs
+_BACKGROUND = 255  # what models for maps of classes ignore, beside -100
+
+# By the ends of transformers' own names.
+_NO_LOGITS = {
+    "ObjectDetection": "its queries are matched to objects (boxes) anew for student and teacher",
+    "DetrForSegmentation": "its queries are matched to objects anew for student and teacher",
+    "InstanceSegmentation": "its queries are matched to objects anew for student and teacher",
+    "UniversalSegmentation": "its queries are matched to objects anew for student and teacher",
+    "ForCTC": "CTC sums over alignments of its frames to the text, so that no frame has a label of its own",
+    "ForRNNT": "a transducer sums over alignments of its frames to the text, so that none has a label of its own",
+    "ForTDT": "a transducer sums over alignments of its frames to the text, so that none has a label of its own",
+    "ForPreTraining": "its outputs are those of a pretext task (pixels, or several heads at once)",
+    "ForMaskedImageModeling": "its outputs are pixels",
+    "ForDepthEstimation": "its outputs are distances",
+    "ForKeypointDetection": "its outputs are places",
+    "ForXVector": "its loss is not the softmax of its logits",
+    "TapasForQuestionAnswering": "its cells are chosen by a distribution of its own",
+}
+_CLASSIFIERS = (
+    "ForSequenceClassification",
+    "ForImageClassification",
+    "ForAudioClassification",
+    "ForVideoClassification",
+    "ForTimeSeriesClassification",
+)
+_KINDS = {"regression": "values", "multi_label_classification": "labels", "single_label_classification": "classes"}
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse a model whose outputs no loss of ours means something for.
+
+    Raises:
+        HeadstartError: It is one of these; says why, and what can be distilled.
+
+    Example:
+        >>> check_model(nn.Linear(2, 3))
+    """
+    for name in _names(model):
+        why = next((why for end, why in _NO_LOGITS.items() if name.endswith(end)), None)
+        if why is not None:
+            raise HeadstartError(
+                f"{name} cannot be distilled: {why}, so that no row of its logits belongs to the same thing in both. "
+                "What can be: classes (of images, texts, tokens or pixels), several labels at once, values, answers' "
+                "start and end, and language models. Or distil what such a model begins with (its backbone, its "
+                "encoder) in a loop of your own"
+            )
+
+
+def head_options(model: Any, labels: Any = None) -> dict[str, Any]:
+    """The options of a Distiller that a model tells: `head` and `class_dim`, those that are certain.
+
+    Args:
+        model: The student.
+        labels: Those of a batch, which tell it where the model's configuration leaves it to them.
+
+    Example:
+        >>> head_options(nn.Linear(2, 3))
+        {}
+    """
+    names, config = _names(model), getattr(_inside(model), "config", None)
+    if any(name.endswith("ForQuestionAnswering") for name in names) and getattr(config, "return_dict", True) is False:
+        raise HeadstartError(
+            "a tuple does not name an answer's start and end; set return_dict=True in the student's configuration"
+        )
+    if any(name.endswith("ForSemanticSegmentation") for name in names):
+        return {"head": "classes", "class_dim": 1}
+    if "ViltForQuestionAnswering" in names:
+        return {"head": "labels"}
+    if not any(name.endswith(_CLASSIFIERS) for name in names):
+        return {}
+    if (problem := getattr(config, "problem_type", None)) in _KINDS:
+        return {"head": _KINDS[problem]}
+    if getattr(config, "num_labels", None) == 1:
+        return {"head": "values"}  # which is what these models' own loss then is
+    if isinstance(labels, Tensor):
+        return {"head": "labels" if labels.is_floating_point() else "classes"}
+    return {}
+
+
+def logits_of(outputs: Any, after_loss: bool) -> Logits | None:
+    """The logits of a model's outputs, `[..., classes]`, or an answer's start and end; None where there are none.
 
     Args:
         outputs: The logits alone, a mapping or an object that names them, or a tuple.
-        after_loss: Whether a tuple begins with the loss, as that of a model which was given the labels does.
+        after_loss: Whether a tuple begins with the loss, as that of a model which was given the labels does. It
+            goes on with the logits.
 
     Example:
         >>> import torch
@@ -24,6 +109,10 @@ def logits_of(outputs: Any, after_loss: bool) -> Tensor | None:
         torch.Size([2, 3])
     """
     logits = logits_in(outputs)
+    found: Any = outputs if isinstance(outputs, Mapping) else {name: getattr(outputs, name, None) for name in _ANSWER}
+    answer: dict[str, Tensor] = {name: found[name] for name in _ANSWER if isinstance(found.get(name), Tensor)}
+    if logits is None and len(answer) == len(_ANSWER):
+        return answer
     if logits is None and isinstance(outputs, Sequence):
         logits = next(iter(outputs[int(after_loss) :]), None)
     return logits if isinstance(logits, Tensor) else None
@@ -54,3 +143,33 @@ def check_labels(labels: Any) -> None:
         "them: no row of the logits belongs to a label, so that nothing can be distilled. What can be are models with "
         "a row of logits for each label: classes of images, texts, tokens or pixels, and language models"
     )
+
+
+def are_maps(labels: Tensor, logits: Tensor) -> bool:
+    """Whether these can only be maps of labels, and of logits that have their classes second."""
+    return logits.dim() == 4 and labels.dim() == 3 and labels.shape != logits.shape[:-1]
+
+
+def small_maps(labels: Tensor, logits: Tensor) -> Tensor:
+    """Maps of labels at the size of maps of logits, from the nearest pixels.
+
+    Args:
+        labels: `[batch, height, width]` of int64, any size; 255 and -100 have no class.
+        logits: `[batch, classes, height, width]`.
+
+    Example:
+        >>> small_maps(torch.tensor([[[1, 1], [255, 2]]]), torch.zeros(1, 3, 1, 1))
+        tensor([[[1]]])
+    """
+    small = F.interpolate(labels.unsqueeze(1).double(), logits.shape[-2:], mode="nearest").squeeze(1).long()
+    return torch.where(small == _BACKGROUND, IGNORED, small)
+
+
+def _inside(model: Any) -> Any:
+    model = getattr(model, "_orig_mod", model)  # torch.compile's
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+
+
+def _names(model: Any) -> list[str]:
+    """Of its class, and of those of transformers that this is made from."""
+    return [kind.__name__ for kind in type(_inside(model)).__mro__ if kind.__module__.startswith("transformers.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ class StudentLogits:
 
     def __init__(self, student: nn.Module, pick: Pick) -> None:
         self._student, self._backbone, self._pick = student, _backbone(student), pick
+        self._opaque = is_compiled(student)  # a hook would be compiled into it, and stay there
         self._returned: bool | None = None  # whether the Trainer returns them; known from the first step on
 
     def run(
@@ -76,7 +77,7 @@ class StudentLogits:
         if self._returned:
             return self._from_outputs(*compute(True))
         first = self._returned is None
-        with _watching(self._student, self._backbone, self._pick) as watch:
+        with self._watched() as watch:
             loss, made, after_loss = compute(outputs or first)
         if first:
             ran = self._from_outputs(loss, made, after_loss)
@@ -94,9 +95,17 @@ class StudentLogits:
                 return Ran(loss, logits, states, made)
         raise HeadstartError(_NOT_FOUND)
 
+    def _watched(self) -> AbstractContextManager[_Watch]:
+        return nullcontext(_Watch()) if self._opaque else _watching(self._student, self._backbone, self._pick)
+
     def _from_outputs(self, loss: Tensor, made: Any, after_loss: bool) -> Ran:
         logits = self._pick(made, after_loss)
         return Ran(loss, logits, loss if logits is None else first_of(logits), made)
+
+
+def is_compiled(model: Any) -> bool:
+    """Whether `torch.compile` has made something else of a model, or of its call."""
+    return hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
 
 
 def first_of(logits: Any) -> Tensor:

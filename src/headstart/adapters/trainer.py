@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from headstart.adapters.distilled_step import DistilledStep
+from headstart.adapters.model_head import check_model, head_options
 from headstart.adapters.teacher_inputs import only_for_teachers, takes_any
 from headstart.adapters.waiting import Teachers, WaitingDistiller
 from headstart.distill import Distiller
@@ -47,17 +48,21 @@ class DistillTrainer(Trainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._step: DistilledStep | None = None  # of the present training
-        self._waiting = WaitingDistiller(teachers, distill or {}) if teachers is not None else None
+        self._waiting: WaitingDistiller | None = None
         self._for_teachers: dict[str, Any] = {}  # of the present batch
         self._own: set[str] | None = None
-        if self._waiting is not None:
+        if teachers is not None:
             student: Any = self.model
+            self._waiting = WaitingDistiller(teachers, distill or {}, **head_options(student))
             self._waiting.check_student(student)
             self._check_settings()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's own, taught in its window; refused where it would silently not distil."""
         self.distiller = self._step = None
+        if self._waiting is not None:
+            student: Any = self.model
+            check_model(student)
         result = super().train(*args, **kwargs)
         self._check_reached()
         return result
@@ -66,7 +71,7 @@ class DistillTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The Trainer's loss, and with it the distillation loss where the present step is distilled."""
-        distiller = self._distiller_now() if torch.is_grad_enabled() else None
+        distiller = self._distiller_now(inputs) if torch.is_grad_enabled() else None
         if self._waiting is None or distiller is None or not distiller.active:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self._step is None:
@@ -128,14 +133,15 @@ class DistillTrainer(Trainer):
             states[_STATE] = {"args": {}, "attributes": self.distiller.state_dict()}
         super()._save_checkpoint(*args, **kwargs)
 
-    def _distiller_now(self) -> Distiller | None:
+    def _distiller_now(self, inputs: Mapping[str, Any]) -> Distiller | None:
         if self._waiting is None:
             return None
         step = self.state.global_step
         if self.distiller is None or step < self.distiller.current_step:  # a batch size that did not fit begins anew
             states: Any = self.state.stateful_callbacks
             saved = states.get(_STATE, {}).get("attributes")
-            self.distiller = self._waiting.start(total_steps=self.state.max_steps, state=saved)
+            told = head_options(self.model, inputs.get("labels"))
+            self.distiller = self._waiting.start(total_steps=self.state.max_steps, state=saved, **told)
         self.distiller.total_steps = self.state.max_steps
         self.distiller.current_step = step
         if self.distiller.window.closed(step, self.state.max_steps):

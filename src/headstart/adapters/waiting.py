@@ -22,6 +22,7 @@ class WaitingDistiller:
     Args:
         teachers: As in `Distiller`.
         options: The other arguments of `Distiller`, but for `total_steps`.
+        **told: Arguments that the student tells, where the options do not name them.
 
     Raises:
         HeadstartError: A wrong option: now, and not once the data is prepared.
@@ -33,12 +34,12 @@ class WaitingDistiller:
         0.4
     """
 
-    def __init__(self, teachers: Teachers, options: Mapping[str, Any]) -> None:
+    def __init__(self, teachers: Teachers, options: Mapping[str, Any], **told: Any) -> None:
         if "total_steps" in options:
             raise HeadstartError("total_steps is the Trainer's own number of steps; leave it out")
         self.pool = as_pool(teachers)
         self._options = dict(options)
-        Distiller(self.pool, total_steps=1, **self._options)
+        Distiller(self.pool, total_steps=1, **{**told, **self._options})
         self._places = _places(self.pool) if self.pool.stays else {}
 
     def check_student(self, student: nn.Module) -> None:
@@ -70,13 +71,13 @@ class WaitingDistiller:
                 "train"
             )
 
-    def start(self, *, total_steps: int, state: dict[str, Any] | None = None) -> Distiller:
-        """The Distiller, where a checkpoint left it if `state` is given.
+    def start(self, *, total_steps: int, state: dict[str, Any] | None = None, **told: Any) -> Distiller:
+        """The Distiller, where a checkpoint left it if `state` is given; `told` as above.
 
         Raises:
             HeadstartError: The window is so short that no step falls into it.
         """
-        distiller = Distiller(self.pool, total_steps=total_steps, **self._options)
+        distiller = Distiller(self.pool, total_steps=total_steps, **{**told, **self._options})
         window = distiller.window
         if window.start < window.stop and not window.distilled_steps(total_steps):
             raise HeadstartError(
