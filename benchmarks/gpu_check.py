@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 _PAIRS = ["--pairs", "2"]
@@ -141,10 +141,10 @@ def _figures(out: Path, *, since: set[tuple[Path, int]]) -> Iterator[tuple[Path,
 
 def table(outcomes: Sequence[Outcome], device: str) -> Table:
     """What became of each part, and its figures."""
-    shown = Table("part", "outcome", "seconds", "figures, with their 95 % intervals", title=device, show_lines=True)
+    shown = Table("part", Column("figures, with their 95 % intervals", overflow="fold"), title=device, show_lines=True)
     for outcome in outcomes:
-        style = "red" if outcome.failed else ""
-        shown.add_row(outcome.part.name, outcome.ended, f"{outcome.seconds:.0f}", "\n".join(outcome.lines), style=style)
+        part = f"{outcome.part.name}\n{outcome.ended}\n{outcome.seconds:.0f} s"
+        shown.add_row(part, "\n".join(outcome.lines), style="red" if outcome.failed else "")
     return shown
 
 
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str]) -> int:
     name = device_name(options.device)
     out = (options.out or folder_for(name)).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    console, outcomes = Console(), list[Outcome]()
+    console, outcomes = Console(markup=False, highlight=False), list[Outcome]()
     for part in parts(options.device, out, quick=options.quick):
         if options.only is None or part.name in options.only:
             console.print(f"{part.name}: at most {part.limit:.0f} s")

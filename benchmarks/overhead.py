@@ -31,7 +31,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from overhead_models import MODELS
 from overhead_steps import (
     TEMPERATURE,
     TOTAL_STEPS,
@@ -51,6 +50,7 @@ from overhead_steps import (
 
 import torchdistill_box
 from headstart import Distiller
+from overhead_models import MODELS
 from results_file import RESULTS, Figure, command_line, finish, name_on
 from step_times import Step, median_figure, paired_ratios
 

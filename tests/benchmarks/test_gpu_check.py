@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import gpu_check
 import overhead
 import pytest
 import torch
+from overhead_steps import work_of
+
+import gpu_check
 from gpu_check import Part
 from overhead_models import MODELS
-from overhead_steps import work_of
 
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 CPU = torch.device("cpu")

@@ -90,7 +90,9 @@ def _losses_of_a_row(
     kept = counted
     if picks:
         kept = counted & (tl.load(keep + row) != 0)
+    # Masks compare with an end: `and` of a block and a number is no mask to Triton's interpreter.
     end = tl.where(counted, classes, 0)
+    teacher_end = tl.where(kept, classes, 0)
 
     # First reading: the largest logits so far, and sums of exponentials relative to them.
     top = tl.full((), -3.0e38, tl.float32)  # finite, as the difference of two infinities is none
@@ -106,7 +108,7 @@ def _losses_of_a_row(
         total += tl.sum(tl.where(inside, s, 0.0), 0)
         if distills:
             soft = soft * tl.exp((top - higher) / temperature) + tl.sum(tl.exp((s - higher) / temperature), 0)
-            t = tl.load(teacher + index, mask=inside & kept, other=0.0).to(tl.float32)
+            t = tl.load(teacher + index, mask=index < teacher_end, other=0.0).to(tl.float32)
             t = tl.where(inside, t, -float("inf"))
             teacher_higher = tl.maximum(teacher_top, tl.max(t, 0))
             shrink = tl.exp((teacher_top - teacher_higher) / temperature)
@@ -138,12 +140,12 @@ def _losses_of_a_row(
     agree = tl.zeros((), tl.int32)
     for begin in range(0, classes, block):
         index = begin + tl.arange(0, block)
-        inside = (index < classes) & counted
+        inside = index < end
         s = tl.load(student + index, mask=inside, other=0.0).to(tl.float32)
         slope = hard_factor * tl.exp(s - top) - task_factor * smoothing / classes
         slope -= tl.where(index == label, task_factor * (1.0 - smoothing), 0.0)
         if distills:
-            t = tl.load(teacher + index, mask=inside & kept, other=0.0).to(tl.float32)
+            t = tl.load(teacher + index, mask=index < teacher_end, other=0.0).to(tl.float32)
             slope += soft_factor * tl.exp((s - top) / temperature)
             slope -= target_factor * tl.exp((t - teacher_top) / temperature)
             both = inside & (s == top) & (t == teacher_top)
