@@ -38,6 +38,7 @@ from step_times import Step, median_figure, paired_ratios
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "modernbert-wikipedia.yaml"
 # So small a rate changes no float32 weight: all steps have the same loss and do the same work.
 SAME_WORK = {"train.lr": 1e-30, "train.warmup": 0.0, "train.steps": TOTAL_STEPS, "distill.stop": 1.0, "race": None}
+SAME_WORK["train.precision"] = "bf16"  # on every machine
 GOALS = {"masked_step_ratio": 1.03}
 
 

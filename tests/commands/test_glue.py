@@ -64,7 +64,7 @@ def test_the_table_and_the_sentences_say_what_was_scored_and_what_was_not(run_fo
         ({"tasks": "sst3"}, "unknown GLUE task 'sst3'; did you mean 'sst2'?"),
         ({"tasks": "cola", "epochs": -1.0}, "--epochs=-1.0: Input should be greater than 0"),
         ({"tasks": "cola", "lr_scale": 0.0}, "--lr-scale=0.0: Input should be greater than 0"),
-        ({"precision": "fp16"}, "--precision=fp16: Input should be 'fp32' or 'bf16'"),
+        ({"precision": "fp16"}, "--precision=fp16: Input should be 'auto', 'fp32' or 'bf16'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:

@@ -25,7 +25,7 @@ def glue(
         float,
         typer.Option(min=0, help="Learning rates over the protocol's, which are for BERT-base."),
     ] = 1.0,
-    precision: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="Where results go; by default `glue` in the run folder.", show_default=False)
     ] = None,

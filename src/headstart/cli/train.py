@@ -46,14 +46,18 @@ def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
     from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
     from headstart.recipe.load import load_recipe
     from headstart.teachers.find import RECORD
+    from headstart.train.precision import precision_told, settled_in
     from headstart.train.ranks import disconnect
     from headstart.train.run import train as run
+    from headstart.train.state.run_folder import RECIPE
 
-    recipe = load_recipe(path, overrides).model_copy(update={"race": None})
+    asked = load_recipe(path, overrides).model_copy(update={"race": None})
+    recipe = settled_in(asked, out / RECIPE)
     taught = teacher_recipes(recipe, [recipe])
     if not all((out / "teachers" / name / RECORD).exists() for name in taught):
         rehearse([recipe], taught)
     with Display(stderr(quiet=not _speaks())) as display:
+        display.note(precision_told(asked, recipe))
         paths = train_teachers(taught, out / "teachers", watcher=display)
         display.training(recipe.name)
         record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)

@@ -60,6 +60,10 @@ class Display(Watcher):
         self._progress.reset(self._run, description=what, total=None, visible=True, note="")
         self._say(f"training {what}")
 
+    def note(self, line: str) -> None:
+        """Something that is worth a line."""
+        self._console.print(line, markup=False, highlight=False)
+
     def step(self, step: int, total_steps: int, loss: float) -> None:
         """The present training has got so far."""
         self._progress.update(self._run, completed=step, total=total_steps, note=f"loss {loss:.3f}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.distill import Teacher, TeacherPool
 from headstart.errors import HeadstartError, RecipeError, TeacherError
+from headstart.precision import AUTOCAST
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import window_of
@@ -75,7 +76,7 @@ def _examine(recipe: Recipe, distill: Distill, teachers: list[Teacher], session:
 def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> tuple[list[Check], list[Teacher]]:
     """The teachers that are at hand, and a check for each that is not."""
     checks, teachers = [], []
-    autocast = torch.bfloat16 if recipe.train.precision == "bf16" else None
+    autocast = AUTOCAST[session.recipe.train.precision]
     side: Mapping[str, Any] = student_side(session.task)
     for entry in distill.teachers:
         place = folder / entry.spec if entry.spec in recipe.teachers else entry.spec
@@ -116,5 +117,6 @@ def _batch(task: Task, step: int, size: int, part: int | None = None) -> tuple[A
 
 def _forward(session: Session, model: nn.Module, inputs: Any) -> Tensor:
     """As in training."""
-    with torch.autocast(session.device.type, torch.bfloat16, enabled=session.recipe.train.precision == "bf16"):
+    dtype = AUTOCAST[session.recipe.train.precision]
+    with torch.autocast(session.device.type, dtype, enabled=dtype is not None):
         return session.task.forward(model, inputs)

@@ -32,7 +32,7 @@ def score_checkpoint(
     seeds: int | None = None,
     epochs: float | None = None,
     lr_scale: float = 1.0,
-    precision: str = "bf16",
+    precision: str = "auto",
     out: Path | None = None,
     console: Console,
 ) -> GlueRecord:
@@ -44,7 +44,7 @@ def score_checkpoint(
         seeds: Fine-tunings of a task at most.
         epochs: Epochs of a fine-tuning at most.
         lr_scale: Learning rates over the protocol's.
-        precision: `bf16` or `fp32`.
+        precision: `bf16`, `fp32`, or `auto`: bf16 where the device computes it in hardware.
         out: Where results go; by default `glue` in the run folder.
         console: Where to draw; stderr, so that stdout stays for the result.
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from headstart.distill import Teacher
 from headstart.errors import HeadstartError
+from headstart.precision import AUTOCAST, chosen_for
 from headstart.teachers import Found, find_teachers, read_weights
 from headstart.teachers.doctor import Check
 from headstart.teachers.loaded import Loaded
@@ -100,7 +101,10 @@ def _tried(loaded: Loaded) -> dict[str, Any]:
     inputs = _example(loaded)
     if inputs is None:
         return dict.fromkeys(("inputs", "forward_ms", "forward_flops"))
-    teacher = Teacher(loaded.module, memory_format=torch.channels_last if inputs.dim() == 4 else None)
+    # As a run on this processor computes it.
+    autocast = AUTOCAST[chosen_for("auto", inputs.device)]
+    memory_format = torch.channels_last if inputs.dim() == 4 else None
+    teacher = Teacher(loaded.module, autocast=autocast, memory_format=memory_format)
     given = inputs if inputs.dim() == 4 else {"input_ids": inputs}
     try:
         flops = forward_flops(teacher.module, given, lambda module, batch: Teacher(module).logits(batch))

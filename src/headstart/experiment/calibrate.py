@@ -16,6 +16,7 @@ from headstart.recipe.step_kinds import distill_kind, plain_kind
 from headstart.records import Calibration, StepTime
 from headstart.train.costs.clock import timed
 from headstart.train.costs.environment import device_name
+from headstart.train.precision import settled
 from headstart.train.session import Session
 
 _WARM_UP = 3
@@ -40,7 +41,7 @@ def calibrate(
         Median step times; making the batch and what distilling adds are told apart.
     """
     begin = time.perf_counter()
-    steppers = _steppers(recipes, teacher_paths)
+    steppers = _steppers(map(settled, recipes), teacher_paths)
     times: dict[str, list[float]] = {kind: [] for kind in steppers}
     data: dict[str, list[float]] = {kind: [] for kind in steppers}
     for index in range(_WARM_UP + pairs):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from headstart.experiment.earlier import EarlierRuns
 from headstart.experiment.ray_cluster import Cluster
 from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
 from headstart.experiment.worker_processes import Workers
-from headstart.race import Run, most_telling_first, plan_race, race, race_alone, run_folder
+from headstart.race import Run, begun_recipe, most_telling_first, plan_race, race, race_alone, run_folder
 from headstart.recipe.load import dump_recipe, varied
 from headstart.recipe.race_section import Race
 from headstart.recipe.recipe import Recipe
 from headstart.records import Arm, Calibration, RaceRecord, RunRecord
 from headstart.train.costs.environment import environment
+from headstart.train.precision import precision_told, settled
 from headstart.train.run import train
+from headstart.train.state.run_folder import RECIPE
 from headstart.train.trackers import track_race
 from headstart.train.watcher import SilentWatcher, Watcher
 
@@ -58,6 +61,8 @@ def race_recipe(
     """
     begin = time.monotonic()
     folder, settings, watcher = Path(folder), _race_section(recipe), watcher or SilentWatcher()
+    recipe, told = (settled_race if cluster is None else partial(cluster.call, settled_race))(recipe, folder)
+    watcher.note(told)
     arms = {name: arm_recipe(recipe, name) for name in settings.arms}
     taught = teacher_recipes(recipe, arms.values())
     if not (folder / "race.json").exists():
@@ -101,6 +106,26 @@ def race_recipe(
 def race_definition(recipe: Recipe) -> str:
     """What must not change while a recipe is raced: all but the race section, as more budgets are the same race."""
     return dump_recipe(recipe.model_copy(update={"race": None}))
+
+
+def settled_race(recipe: Recipe, folder: Path) -> tuple[Recipe, str]:
+    """The recipe with a precision in place of `auto`, the same for the whole race: see `settled`.
+
+    Args:
+        recipe: What is raced.
+        folder: The race folder; what was begun there goes on as it began.
+
+    Returns:
+        The recipe, and a line that tells of its precision.
+    """
+    chosen = settled(recipe, begun_recipe(folder) or _first_teacher(folder), folder)
+    return chosen, precision_told(recipe, chosen)
+
+
+def _first_teacher(folder: Path) -> str:
+    """The text of its recipe, where a race has come no further."""
+    path = next(iter(sorted(folder.glob(f"teachers/*/{RECIPE}"))), None)
+    return "" if path is None else path.read_text(encoding="utf-8")
 
 
 def planned_runs(recipe: Recipe, *, limited: bool = False) -> list[Run]:

@@ -12,6 +12,7 @@ from headstart.experiment.race import (
     planned_runs,
     race_definition,
     run_recipe,
+    settled_race,
     shorter_runs,
 )
 from headstart.experiment.train_teachers import teacher_recipes
@@ -67,7 +68,10 @@ def train_part(recipe: Recipe, folder: Path, part: str, *, watcher: Watcher | No
         Preempted: SIGTERM came, and the checkpoint is written.
         HeadstartError: As `train`.
     """
-    watcher, taught = watcher or SilentWatcher(), _taught(recipe)
+    watcher = watcher or SilentWatcher()
+    recipe, told = settled_race(recipe, folder)
+    taught = _taught(recipe)
+    watcher.note(told)
     watcher.training(part)
     if part in taught:
         return train(taught[part], folder / part, progress=watcher.step, preemptible=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from headstart.race.book import race_alone
 from headstart.race.command import command_function
-from headstart.race.definition import Definition, Earlier
+from headstart.race.definition import Definition, Earlier, begun_recipe
 from headstart.race.listener import Listener, Silent, time_left
 from headstart.race.one_run import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
@@ -39,6 +39,7 @@ __all__ = [
     "Silent",
     "SpeedupCurve",
     "TradeoffCurve",
+    "begun_recipe",
     "command_function",
     "finished_run",
     "interleaved",

@@ -43,6 +43,20 @@ def keep_definition(folder: str | os.PathLike[str], run: Run, definition: Defini
     write_record(definition, _path(folder, run))
 
 
+def begun_recipe(folder: str | os.PathLike[str]) -> str:
+    """The text of the recipe that a race folder's runs were made with, as the first of them tells; empty without any.
+
+    Raises:
+        HeadstartError: What a run was made of cannot be read.
+
+    Example:
+        >>> begun_recipe("nowhere")
+        ''
+    """
+    path = next(iter(sorted(Path(folder).glob("runs/*/definition.json"))), None)
+    return "" if path is None else read_record(Definition, path).recipe
+
+
 def check_definition(folder: str | os.PathLike[str], run: Run, now: Definition, earlier: Earlier | None = None) -> None:
     """Refuse a finished run that was made of something else.
 

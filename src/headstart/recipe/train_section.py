@@ -54,8 +54,9 @@ class Train(Config):
     sharding: Literal["none", "fsdp"] = "none"
     """Of several processes. none: each holds the whole student (DDP); fsdp: each holds a part of its weights, gradients
     and optimiser state (FSDP2). Of teachers, `distill.residence` says it."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16: autocast, for student and teachers."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: autocast, for student and teachers. auto: bf16 where the device computes it in hardware, else fp32; a run
+    folder's `recipe.yaml` says which it was, and a run that is resumed keeps it."""
     init_from: str | None = None
     """Start from these weights, of the same model: a name from the recipe's `teachers`, a run folder or another
     checkpoint; null: from fresh ones."""

@@ -21,11 +21,12 @@ from headstart.train.costs.clock import Clock
 from headstart.train.costs.energy import EnergyMeter
 from headstart.train.costs.known_before import known_before
 from headstart.train.judging import check_judging, judged, judged_by_glue
+from headstart.train.precision import settled_in
 from headstart.train.session import Session
 from headstart.train.state.checkpoint import remove_checkpoints
 from headstart.train.state.lock import claimed
 from headstart.train.state.resume import resume, save
-from headstart.train.state.run_folder import RunFolder, peak_memory
+from headstart.train.state.run_folder import RECIPE, RunFolder, peak_memory
 from headstart.train.state.signals import Requests, leaving
 from headstart.train.state.take_over import take_over
 from headstart.train.trackers import Trackers
@@ -73,6 +74,7 @@ def train(
             not finite; or anything that the recipe, data, or teachers got wrong.
     """
     ranks.connect()
+    recipe = settled_in(recipe, Path(folder) / RECIPE)
     place = RunFolder(Path(folder), recipe)
     if record := ranks.from_main(place.finished):
         return record

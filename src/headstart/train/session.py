@@ -20,6 +20,7 @@ from headstart.distill import Distiller, TeacherPool, Window
 from headstart.distill.pool.sharding import shard
 from headstart.distill.targets.source import Keys
 from headstart.errors import RecipeError
+from headstart.precision import AUTOCAST
 from headstart.recipe.checks import check_settings
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step
@@ -37,9 +38,8 @@ from headstart.train.initial_weights import start_from
 from headstart.train.load_pool import load_pool
 from headstart.train.optimizer import build_optimizer, lr_scale, set_lr
 from headstart.train.parallel import average_statistics
+from headstart.train.precision import settled
 from headstart.train.trackers import require_trackers
-
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}
 
 
 class Session:
@@ -55,11 +55,11 @@ class Session:
     """
 
     def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
-        train = recipe.train
-        self.recipe = recipe
         check_settings(recipe)
-        require_trackers(train.trackers)
+        require_trackers(recipe.train.trackers)
         self.accelerator = ranks.connect()
+        self.recipe = recipe = settled(recipe)
+        train = recipe.train
         self._check_parts()
         _make_deterministic(train.deterministic)
         torch.manual_seed(train.seed)
@@ -72,7 +72,7 @@ class Session:
             start_from(model, train.init_from, path, tokenizer=student_side(self.task).get("tokenizer"))
         self.model, self.optimizer = self._prepared(model)
         self._average = average_of(self.student, train.ema)
-        pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=_AUTOCAST[train.precision])
+        pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=AUTOCAST[train.precision])
         self.distiller = (
             _distiller(recipe.distill, train, pool, self.total_steps) if recipe.distill and pool is not None else None
         )
@@ -182,7 +182,7 @@ class Session:
         )
 
     def _forward(self, model: nn.Module, inputs: Any) -> Tensor:
-        dtype = _AUTOCAST[self.recipe.train.precision]
+        dtype = AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             return self.task.forward(model, inputs)
 

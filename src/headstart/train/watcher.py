@@ -14,6 +14,10 @@ class Watcher(Listener, Protocol):
         """A training that is no run of the race begins: a teacher's."""
         ...
 
+    def note(self, line: str) -> None:
+        """Something that is worth a line."""
+        ...
+
     def step(self, step: int, total_steps: int, loss: float) -> None:
         """The present training has got so far."""
         ...
@@ -27,6 +31,9 @@ class SilentWatcher(Silent):
     """Ignores everything."""
 
     def training(self, what: str) -> None:
+        """Ignored."""
+
+    def note(self, line: str) -> None:
         """Ignored."""
 
     def step(self, step: int, total_steps: int, loss: float) -> None:

@@ -25,8 +25,8 @@ class GlueOptions(Config):
     """Learning rates over the protocol's, which were chosen for BERT-base. The smallest BERT of Turc et al. (arXiv
     1908.08962) were fine-tuned at up to 3e-4, ten times as much. Weight decay per step, which the authors decouple
     from the rate, stays."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16: autocast."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: autocast. auto: bf16 where the device computes it in hardware, else fp32."""
 
     @field_validator("tasks")
     @classmethod
