@@ -37,8 +37,14 @@ from step_times import Step, median_figure, paired_ratios
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "modernbert-wikipedia.yaml"
 # So small a rate changes no float32 weight: all steps have the same loss and do the same work.
-SAME_WORK = {"train.lr": 1e-30, "train.warmup": 0.0, "train.steps": TOTAL_STEPS, "distill.stop": 1.0, "race": None}
-SAME_WORK["train.precision"] = "bf16"  # on every machine
+SAME_WORK: dict[str, Any] = {
+    "train.lr": 1e-30,
+    "train.warmup": 0.0,
+    "train.steps": TOTAL_STEPS,
+    "train.precision": "bf16",  # on every machine
+    "distill.stop": 1.0,
+    "race": None,
+}
 GOALS = {"masked_step_ratio": 1.03}
 
 

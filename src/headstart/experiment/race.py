@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def race_recipe(
     """
     begin = time.monotonic()
     folder, settings, watcher = Path(folder), _race_section(recipe), watcher or SilentWatcher()
-    recipe, told = (settled_race if cluster is None else partial(cluster.call, settled_race))(recipe, folder)
+    recipe, told = settled_race(recipe, folder) if cluster is None else cluster.call(settled_race, recipe, folder)
     watcher.note(told)
     arms = {name: arm_recipe(recipe, name) for name in settings.arms}
     taught = teacher_recipes(recipe, arms.values())

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import nn
 
 from headstart.errors import HeadstartError
+from headstart.precision import Chosen, chosen_for
 from headstart.records import Record, read_record, write_record
 from headstart.tasks.glue.checkpoint import Checkpoint, Classifier, load_classifier, save_encoder
 from headstart.tasks.glue.data import GlueData
@@ -54,6 +55,11 @@ class Job:
         return range(min(self.task.seeds, self.options.seeds or self.task.seeds))
 
     @property
+    def precision(self) -> Chosen:
+        """What `auto` stands for where it runs."""
+        return chosen_for(self.options.precision, PartialState().device)
+
+    @property
     def made(self) -> Making:
         """What its results are made of."""
         return Making(
@@ -61,7 +67,7 @@ class Job:
             start=self.task.start if self.with_mnli else "pretraining",
             epochs=min(self.task.epochs, self.options.epochs or self.task.epochs),
             lr_scale=self.options.lr_scale,
-            precision=self.options.precision,
+            precision=self.precision,
             max_length=self.checkpoint.max_length,
         )
 
@@ -117,7 +123,7 @@ class Job:
                 steps=steps,
                 seed=seed,
                 padding=self.checkpoint.padding,
-                precision=self.options.precision,
+                precision=self.precision,
                 progress=progress,
             )
         return classifier
@@ -126,7 +132,7 @@ class Job:
         metrics = {}
         for split in self.task.validation:
             tokens = splits[split]
-            outputs = predict(model, tokens, padding=self.checkpoint.padding, precision=self.options.precision)
+            outputs = predict(model, tokens, padding=self.checkpoint.padding, precision=self.precision)
             for metric in self.task.metrics:
                 metrics[metric + split.removeprefix("validation")] = measure(metric, outputs, tokens.labels)
         return metrics

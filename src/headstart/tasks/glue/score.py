@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from accelerate import PartialState
-
 from headstart.errors import DataError, HeadstartError
-from headstart.precision import chosen_for
 from headstart.tasks.glue.checkpoint import open_checkpoint
 from headstart.tasks.glue.data import GlueData, find_data
 from headstart.tasks.glue.job import MNLI, Job, write_result
@@ -74,7 +71,7 @@ def glue_score(
         HeadstartError: The checkpoint cannot be used, data is missing or wrong, or the folder has results of something
             else: before the first step. Or the folder cannot be written, or a loss is not finite.
     """
-    options, watcher = _settled(options or GlueOptions()), watcher or SilentGlueWatcher()
+    options, watcher = options or GlueOptions(), watcher or SilentGlueWatcher()
     folder = results_folder(checkpoint) if folder is None else Path(folder)
     data, missing = at_hand(options)
     opened = open_checkpoint(checkpoint)
@@ -89,11 +86,6 @@ def glue_score(
     record = over_tasks(opened.source, tasks, missing=missing, notes=_notes(jobs, missing))
     write_result(record, folder / "glue.json")
     return record
-
-
-def _settled(options: GlueOptions) -> GlueOptions:
-    """With a precision in place of `auto`: results say what they were made with."""
-    return options.model_copy(update={"precision": chosen_for(options.precision, PartialState().device)})
 
 
 def results_folder(checkpoint: str | Path) -> Path:
