@@ -16,6 +16,7 @@ __all__ = [
     "ORIGIN_FILE",
     "cache_folder",
     "files_key",
+    "known_split",
     "locate",
     "name_files",
     "pick_split",
@@ -62,6 +63,17 @@ def locate(source: str, *, hub_name: str | None = None, advice: str, **options: 
     else:
         return answer
     raise DataError(f"no data set {source!r} here; looked at\n" + "\n".join(looked) + f"\n{advice}")
+
+
+def known_split(name: str) -> str | None:
+    """Return the split that a name says, be it as one of its words; None for one that says none.
+
+    Example:
+        >>> [known_split(name) for name in ("train", "val", "images-test", "n01443537")]
+        ['train', 'validation', 'test', None]
+    """
+    found = split_name(name)
+    return found if found in _SPLITS.values() else None
 
 
 def split_name(name: str) -> str:

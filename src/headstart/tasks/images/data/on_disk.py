@@ -63,13 +63,13 @@ class Column(Sequence[Encoded]):
         return encoded_image(self._dataset[row][self._name])
 
 
-def open_tree(files: Sequence[Path], classes: tuple[str, ...], origin: str) -> Rows:
+def open_tree(files: Sequence[Path], classes: tuple[str, ...], tree: Path) -> Rows:
     """Open a folder of one image a file, whose folders are the classes.
 
     Raises:
         DataError: A folder is none of `classes`.
     """
-    rows = read_tree(files, classes, origin)
+    rows = read_tree(files, classes, tree)
     return Rows(Files(files), rows.labels, rows.classes)
 
 
