@@ -66,7 +66,7 @@ clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
 
 .venv/installed: pyproject.toml constraints.txt .venv/torch
 	@echo "Installing headstart"
-	$(PIP) --quiet --editable .
+	$(PIP) --quiet --editable '.[recipes]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

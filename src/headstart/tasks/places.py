@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.hub import from_hub, one_line
 
 __all__ = [
@@ -130,7 +131,8 @@ def _places(source: str) -> dict[str, Path | None]:
 
 def _on_hub(name: str, options: Mapping[str, Any]) -> Mapping[str, Any] | str:
     """Load a data set from the Hub, or return why that was not possible."""
-    import datasets
+    with recipes_extra():
+        import datasets
 
     try:
         with from_hub(name):

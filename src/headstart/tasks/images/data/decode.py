@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +60,9 @@ def open_image(encoded: Encoded, where: str) -> Image:
     Raises:
         DataError: It is missing, cannot be decoded, or has more than 8 bits a channel.
     """
-    from PIL import Image as Files
-    from PIL import ImageOps
+    with recipes_extra():
+        from PIL import Image as Files
+        from PIL import ImageOps
 
     if encoded is None:
         raise DataError(f"{where} is missing (null); leave such rows out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.hub import one_line
 from headstart.tasks.images.data.decode import Encoded
 from headstart.tasks.images.data.rows import Rows, encoded_image, find_column, read_tree
@@ -115,7 +116,8 @@ def open_shards(files: Sequence[Path], training: Sequence[Path], origin: str, *c
 
 
 def _load(builder: str, files: Sequence[Path], origin: str) -> Dataset:
-    import datasets
+    with recipes_extra():
+        import datasets
 
     names, cache = [str(path) for path in files], str(cache_folder() / "datasets")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.images.data.decode import Encoded
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def read_parquet(files: Sequence[Path], origin: str, image_column: str | None, l
     Raises:
         DataError: They are no such files, or the columns do not fit.
     """
-    import datasets
-    from pyarrow import ArrowException, parquet
+    with recipes_extra():
+        import datasets
+        from pyarrow import ArrowException, parquet
 
     try:
         table = parquet.read_table([str(path) for path in files])
