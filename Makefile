@@ -81,7 +81,7 @@ clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
 
 .venv/installed: pyproject.toml constraints.txt .venv/torch
 	@echo "Installing headstart"
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[recipes]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

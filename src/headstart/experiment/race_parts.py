@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from headstart.errors import RaceError
@@ -16,25 +15,12 @@ from headstart.experiment.race import (
     shorter_runs,
 )
 from headstart.experiment.train_teachers import teacher_recipes
-from headstart.race import Definition, Run, finished_run, run_name, run_once
+from headstart.race import Definition, run_name, run_once, unfinished_runs
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
 from headstart.teachers.find import RECORD
 from headstart.train.run import train
 from headstart.train.watcher import SilentWatcher, Watcher
-
-
-def unfinished_runs(folder: Path, runs: Iterable[Run]) -> dict[str, Run]:
-    """The runs of a race that are still to be done, in their order, by their folder inside the race folder.
-
-    Raises:
-        HeadstartError: A record in the folder cannot be read.
-
-    Example:
-        >>> unfinished_runs(Path("nowhere"), [Run("baseline", 4, 0)])
-        {'runs/baseline-b4-s0': Run(arm='baseline', budget=4, seed=0)}
-    """
-    return {f"runs/{run_name(*run)}": run for run in runs if finished_run(folder, run) is None}
 
 
 def unfinished_parts(recipe: Recipe, folder: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from headstart.race.check_record import accept, check_same_metric
@@ -76,3 +76,16 @@ def finished_run(folder: str | os.PathLike[str], run: Run) -> RunRecord | None:
     record = read_record(RunRecord, path)
     # What a training left there itself, without the race's stamp, has not been accepted yet.
     return record if (record.arm, record.budget, record.seed) == run else None
+
+
+def unfinished_runs(folder: str | os.PathLike[str], runs: Iterable[Run]) -> dict[str, Run]:
+    """The runs of a race that are still to be done, in their order, by their folder inside the race folder.
+
+    Raises:
+        HeadstartError: A record in the folder cannot be read.
+
+    Example:
+        >>> unfinished_runs("nowhere", [Run("baseline", 4, 0)])
+        {'runs/baseline-b4-s0': Run(arm='baseline', budget=4, seed=0)}
+    """
+    return {f"runs/{run_name(*run)}": run for run in runs if finished_run(folder, run) is None}

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.hub import from_hub, one_line
 
 __all__ = [
     "ORIGIN_FILE",
     "cache_folder",
     "files_key",
+    "known_split",
     "locate",
     "name_files",
     "pick_split",
@@ -62,6 +64,17 @@ def locate(source: str, *, hub_name: str | None = None, advice: str, **options: 
     else:
         return answer
     raise DataError(f"no data set {source!r} here; looked at\n" + "\n".join(looked) + f"\n{advice}")
+
+
+def known_split(name: str) -> str | None:
+    """Return the split that a name says, be it as one of its words; None for one that says none.
+
+    Example:
+        >>> [known_split(name) for name in ("train", "val", "images-test", "n01443537")]
+        ['train', 'validation', 'test', None]
+    """
+    found = split_name(name)
+    return found if found in _SPLITS.values() else None
 
 
 def split_name(name: str) -> str:
@@ -118,7 +131,8 @@ def _places(source: str) -> dict[str, Path | None]:
 
 def _on_hub(name: str, options: Mapping[str, Any]) -> Mapping[str, Any] | str:
     """Load a data set from the Hub, or return why that was not possible."""
-    import datasets
+    with recipes_extra():
+        import datasets
 
     try:
         with from_hub(name):

@@ -9,11 +9,14 @@ from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import GradientAccumulationPlugin
 from torch import distributed
 
 from headstart.errors import RecipeError
+from headstart.extras import recipes_extra
+
+with recipes_extra():
+    from accelerate import Accelerator, PartialState
+    from accelerate.utils import GradientAccumulationPlugin
 
 T = TypeVar("T")
 

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from accelerate import Accelerator
-
 from headstart.config import flat
 from headstart.errors import RecipeError
+from headstart.extras import recipes_extra
 from headstart.recipe.recipe import Recipe
 from headstart.records import RaceRecord, RunRecord
 from headstart.train import ranks
+
+with recipes_extra():
+    from accelerate import Accelerator
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.glue.protocol import GlueTask
 from headstart.tasks.places import locate, name_files
 
@@ -89,7 +90,8 @@ def _split_files(folder: Path, split: str) -> list[Path]:
 
 
 def _read_parquet(files: list[Path]) -> pyarrow.Table:
-    from pyarrow import ArrowException, parquet
+    with recipes_extra():
+        from pyarrow import ArrowException, parquet
 
     try:
         return parquet.read_table([str(path) for path in files])

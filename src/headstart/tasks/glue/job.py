@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from headstart.errors import HeadstartError
+from headstart.extras import recipes_extra
 from headstart.precision import Chosen, chosen_for
 from headstart.records import Record, read_record, write_record
 from headstart.tasks.glue.checkpoint import Checkpoint, Classifier, load_classifier, save_encoder
@@ -22,6 +22,9 @@ from headstart.tasks.glue.options import GlueOptions
 from headstart.tasks.glue.protocol import GlueTask
 from headstart.tasks.glue.results import Making, SeedScore
 from headstart.tasks.glue.tokens import TokenSet, tokenize
+
+with recipes_extra():
+    from accelerate import PartialState
 
 MNLI = "mnli"
 

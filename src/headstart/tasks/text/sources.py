@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.hub import one_line
 from headstart.tasks.places import ORIGIN_FILE, files_key, locate, name_files, said_origin, split_name
 from headstart.tasks.text.config import MlmData
@@ -126,7 +127,8 @@ def _advice() -> str:
 
 def _on_disk(place: Path, column: str) -> Mapping[str, Source]:
     """Take the splits from a folder of files, or from one file, which then is the training split."""
-    import datasets
+    with recipes_extra():
+        import datasets
 
     kind, splits = _split_files(place)
     options = {"sample_by": "paragraph"} if kind == "text" else {}

@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def decode(encoded: Sequence[Encoded], origin: str) -> Tensor:
         DataError: There are none, one cannot be decoded, or they differ in size.
     """
     if not encoded:
-        raise DataError(f"{origin}: the split is empty; check the files")
+        raise DataError(f"{origin}: the split is empty: it has no rows; fetch it again, or take another one")
     console = Console(stderr=True)
     shown = track(encoded, "decoding images", console=console, disable=len(encoded) < _LONG, transient=True)
     arrays = [
@@ -59,8 +60,9 @@ def open_image(encoded: Encoded, where: str) -> Image:
     Raises:
         DataError: It is missing, cannot be decoded, or has more than 8 bits a channel.
     """
-    from PIL import Image as Files
-    from PIL import ImageOps
+    with recipes_extra():
+        from PIL import Image as Files
+        from PIL import ImageOps
 
     if encoded is None:
         raise DataError(f"{where} is missing (null); leave such rows out")
@@ -93,8 +95,8 @@ def _stack(arrays: Sequence[NDArray[np.uint8]], origin: str) -> Tensor:
         if array.shape[1:] != (height, width):
             raise DataError(
                 f"{origin}: image 0 is {height} x {width} pixels and image {row} is {array.shape[1]} x "
-                f"{array.shape[2]} (height x width); this loader keeps images in memory and wants one size: "
-                "resize them first"
+                f"{array.shape[2]} (height x width); images that are kept in memory have one size: set "
+                "data.size to cut all to that many pixels as they are read, or resize them first"
             )
     images = torch.empty(len(arrays), max(array.shape[0] for array in arrays), height, width, dtype=torch.uint8)
     view = images.numpy()

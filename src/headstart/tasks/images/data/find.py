@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from headstart.errors import DataError
 from headstart.tasks.images.data.on_disk import open_hub, open_parquet, open_shards, open_tree
-from headstart.tasks.images.data.rows import SUFFIXES, Rows, read_hub, read_parquet, read_tree
+from headstart.tasks.images.data.rows import Rows, read_hub, read_parquet, read_tree
+from headstart.tasks.images.data.trees import Tree, trees_in
 from headstart.tasks.places import locate, name_files, pick_split, said_origin, split_name
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ def _in_folder(folder: Path, split: str) -> Found:
         place = name_files(files)
         readers = partial(read_parquet, files, place), partial(open_parquet, files, place)
         return Found(place + said_origin(folder) + note, split, files, *readers)
-    if trees := {split_name(path.name): path for path in _folders(folder) if _folders(path)}:
+    if trees := trees_in(folder, split):
         split, tree, note = pick_split(trees, split, str(folder))
         return _in_tree(tree, split, trees.get("train", tree), note)
     if shards := _by_split(folder.glob("*.tar")):
         split, files, note = pick_split(shards, split, str(folder))
         reader = partial(open_shards, files, shards.get("train", files), name_files(files))
         return Found(name_files(files) + said_origin(folder) + note, split, files, reader, reader)
-    raise DataError(f"{folder} holds no data set; wanted are {_WANTED}")
+    raise DataError(f"{folder} holds no data set; wanted are {_WANTED}, with one folder a class")
 
 
 def _by_split(files: Iterable[Path]) -> dict[str, list[Path]]:
@@ -82,21 +83,11 @@ def _by_split(files: Iterable[Path]) -> dict[str, list[Path]]:
     return splits
 
 
-def _in_tree(tree: Path, split: str, training: Path, note: str) -> Found:
+def _in_tree(tree: Tree, split: str, training: Tree, note: str) -> Found:
     """Take a split of one image a file; the training split's folders are the classes."""
-    files = [path for part in _folders(tree) for path in _visible(part) if path.suffix.lower() in SUFFIXES]
-    what = files, tuple(path.name for path in _folders(training)), str(tree)
-    return Found(f"{tree}{note}", split, files, partial(read_tree, *what), partial(open_tree, *what))
-
-
-def _folders(folder: Path) -> list[Path]:
-    """List the folders in a folder."""
-    return [path for path in _visible(folder) if path.is_dir()]
-
-
-def _visible(folder: Path) -> list[Path]:
-    """List what is in a folder, by name, without hidden files such as `.ipynb_checkpoints` and `._image.png`."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = tree.images(all_classes=tree is training)
+    what = files, training.classes, tree.path
+    return Found(f"{tree.path}{note}", split, files, partial(read_tree, *what), partial(open_tree, *what))
 
 
 def _in_hub_dataset(name: str, splits: Mapping[str, Dataset], split: str) -> Found:

@@ -58,7 +58,8 @@ def load_images(
     where the cache is `$HEADSTART_CACHE`, or `~/.cache/headstart`; the Hugging Face Hub, for names with an owner
     (`owner/name`) and for `fashion-mnist` and `cifar10`. A folder holds parquet files (`train*.parquet`,
     `test*.parquet`, `validation*.parquet`, as `datasets` writes them), or one image a file as
-    `<split>/<class>/<image>`; there the training split's folders give the classes of every split. Or it holds
+    `<split>/<class>/<image>`, at any depth below the class, as torchvision's `ImageFolder` reads a split; the training
+    split's folders, sorted by name, are the classes of every split. `val` and `valid` are `validation`. Or it holds
     WebDataset shards (`*train*.tar`, ...), each image beside a `.cls` file with the number of its class.
 
     Decoded images are kept in the cache, keyed by the files' paths, sizes and times: the next start reads those.

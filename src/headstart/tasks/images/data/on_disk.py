@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.hub import one_line
 from headstart.tasks.images.data.decode import Encoded
 from headstart.tasks.images.data.rows import Rows, encoded_image, find_column, read_tree
@@ -63,13 +64,13 @@ class Column(Sequence[Encoded]):
         return encoded_image(self._dataset[row][self._name])
 
 
-def open_tree(files: Sequence[Path], classes: tuple[str, ...], origin: str) -> Rows:
+def open_tree(files: Sequence[Path], classes: tuple[str, ...], tree: Path) -> Rows:
     """Open a folder of one image a file, whose folders are the classes.
 
     Raises:
         DataError: A folder is none of `classes`.
     """
-    rows = read_tree(files, classes, origin)
+    rows = read_tree(files, classes, tree)
     return Rows(Files(files), rows.labels, rows.classes)
 
 
@@ -115,7 +116,8 @@ def open_shards(files: Sequence[Path], training: Sequence[Path], origin: str, *c
 
 
 def _load(builder: str, files: Sequence[Path], origin: str) -> Dataset:
-    import datasets
+    with recipes_extra():
+        import datasets
 
     names, cache = [str(path) for path in files], str(cache_folder() / "datasets")
     try:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import DataError
+from headstart.extras import recipes_extra
 from headstart.tasks.images.data.decode import Encoded
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset, Features
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+_NAMED = 5  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,31 @@ class Rows:
     classes: tuple[str, ...]
 
 
-def read_tree(files: Sequence[Path], classes: tuple[str, ...], origin: str, *columns: str | None) -> Rows:
+def read_tree(files: Sequence[Path], classes: tuple[str, ...], tree: Path, *columns: str | None) -> Rows:
     """Read a folder of one image a file, whose folders are the classes.
+
+    Args:
+        files: Below it, at any depth.
+        classes: Names of the folders, in the order of their labels.
+        tree: The folder.
+        columns: None may be asked for.
 
     Raises:
         DataError: A folder is none of `classes`, or a column was asked for.
     """
     if any(columns):
-        raise DataError(f"{origin} is a folder of images and has no columns; leave image_column and label_column out")
+        raise DataError(f"{tree} is a folder of images and has no columns; leave image_column and label_column out")
     index = {name: number for number, name in enumerate(classes)}
-    for path in files:
-        if path.parent.name not in index:
-            raise DataError(f"{path.parent}: the training split has no class of that name; it has {', '.join(classes)}")
-    return Rows(files, [index[path.parent.name] for path in files], classes)
+    depth = len(tree.parts)
+    names = [path.parts[depth] for path in files]
+    if unknown := sorted(set(names) - set(index)):
+        known = ", ".join(classes[:_NAMED]) + (f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else "")
+        raise DataError(
+            f"{tree / unknown[0]}: the training split has no class of that name; it has {known}. The folders in a "
+            "split are the classes: sort its images into folders of those names, or leave the split out and judge by "
+            "a part of the training images (data.evaluate: validation, data.holdout)"
+        )
+    return Rows(files, [index[name] for name in names], classes)
 
 
 def read_parquet(files: Sequence[Path], origin: str, image_column: str | None, label_column: str | None) -> Rows:
@@ -47,8 +60,9 @@ def read_parquet(files: Sequence[Path], origin: str, image_column: str | None, l
     Raises:
         DataError: They are no such files, or the columns do not fit.
     """
-    import datasets
-    from pyarrow import ArrowException, parquet
+    with recipes_extra():
+        import datasets
+        from pyarrow import ArrowException, parquet
 
     try:
         table = parquet.read_table([str(path) for path in files])
