@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from headstart.teachers.loaded import Loaded
 
 if TYPE_CHECKING:
     from headstart.tasks.text.vocabulary import Vocabulary
+
+_log = logging.getLogger(__name__)
 
 
 def class_map(
@@ -28,10 +31,11 @@ def class_map(
 
     Returns:
         Indices; None where the classes are to be taken as they are: nothing is known of them, or the names are the same
-        or have nothing to do with each other.
+        or have nothing to do with each other (a warning says so). Capitals, punctuation and spaces do not matter.
 
     Raises:
-        TeacherError: `wanted` has another number of classes than the student, or names one that the teacher lacks.
+        TeacherError: `wanted` has another number of classes than the student, or names one that the teacher lacks; or
+            names that both have stand in other places, and others do not match.
 
     Example:
         >>> class_map(None, ["cat", "dog", "owl"], ["owl", "cat"], name="old")
@@ -46,10 +50,46 @@ def class_map(
         return [item if isinstance(item, int) else _index(item, own, name) for item in wanted]
     if own is None or student is None or list(own) == list(student):
         return None
-    # A name that stands for two classes (ImageNet has two cranes) tells nothing.
-    if any(list(own).count(label) != 1 for label in student):
+    known, needed = (_comparable([str(label) for label in labels]) for labels in (own, student))
+    if known == needed:
         return None
-    return [list(own).index(label) for label in student]
+    # A name that stands for two classes (ImageNet has two cranes) tells nothing.
+    if all(known.count(label) == 1 for label in needed):
+        return [known.index(label) for label in needed]
+    _tell_of_strangers(own, student, [label for label in needed if known.count(label) == 1], name)
+    return None
+
+
+def _comparable(labels: Sequence[str]) -> list[str]:
+    """Names without capitals, punctuation and spaces; as they are where two would become one."""
+    plain = ["".join(letter for letter in label.casefold() if letter.isalnum()) for label in labels]
+    return plain if len(set(plain)) == len(set(labels)) and all(plain) else list(labels)
+
+
+def _tell_of_strangers(own: Sequence[str], student: Sequence[str], common: Sequence[str], name: str) -> None:
+    """Say that names on both sides do not match; numbers are none.
+
+    Raises:
+        TeacherError: Some do, in other places: taken as they are, these classes would be taught as others.
+    """
+    if any(all(str(label).isdecimal() for label in labels) for labels in (own, student)):
+        return
+    listed = " and ".join(
+        f"{whose} {', '.join(map(repr, labels[:4]))}{', ...' if len(labels) > 4 else ''}"
+        for whose, labels in (("its classes are", list(own)), ("the student's", list(student)))
+    )
+    known, needed = (_comparable([str(label) for label in labels]) for labels in (own, student))
+    if any(known.index(label) != needed.index(label) for label in common):
+        raise TeacherError(
+            f"teacher {name!r}: {listed}; some are the same, in another order, and some have no match. Say in "
+            "`classes` which of its classes each of the student's is, by name or by index"
+        )
+    _log.warning(
+        "teacher %r: %s, whose names do not match; its logits are taken in their own order. Say in `classes` which of "
+        "its classes each of the student's is, if that is wrong",
+        name,
+        listed,
+    )
 
 
 def _index(label: str, own: Sequence[str] | None, name: str) -> int:
@@ -58,6 +98,7 @@ def _index(label: str, own: Sequence[str] | None, name: str) -> int:
             f"teacher {name!r}: nothing names its classes, so {label!r} is unknown; give indices instead"
         )
     places = [index for index, known in enumerate(own) if known == label]
+    places = places or [index for index, known in enumerate(_comparable(own)) if [known] == _comparable([label])]
     if len(places) == 1:
         return places[0]
     if places:
@@ -86,7 +127,7 @@ def shared_vocabulary(found: Found, loaded: Loaded, tokenizer: Any, *, name: str
     """
     from headstart.tasks.text.vocabulary import check_same_vocabulary
 
-    if loaded.task not in ("mlm", "causal-lm"):
+    if loaded.task not in ("mlm", "causal-lm", "seq2seq"):
         raise TeacherError(
             f"teacher {name!r} has no language-model head ({type(loaded.module).__name__}); take a checkpoint of "
             "masked or causal language modelling, as the student's"

@@ -36,6 +36,9 @@ class TeacherOptions(Config):
     them. null: by name where it names all of the student's, else as they are."""
     vocabulary: PositiveInt | None = None
     """Take the first so many of its logits, where its vocabulary is padded; null: as the student's tokenizer has."""
+    weights: str | None = None
+    """Which to take where a checkpoint holds several: `ema` (averaged over training), `raw`, or the key that they have in
+    it (`student`, `state.model`). null: the averaged ones, with a warning; other choices are asked for."""
     model: ImageModel | None = None
     """Which image model its weights are for, where the file does not say; with the student's classes and channels."""
 

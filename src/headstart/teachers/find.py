@@ -20,7 +20,10 @@ CONFIG = "config.json"
 LIBRARIES = {"hf": "transformers", "timm": "timm", "torchvision": "torchvision"}
 # What libraries call the weights that they write into a folder, the preferred first.
 _FILES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".json")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar", ".checkpoint", ".json")
+# What training programs write beside them, of the same suffixes.
+_NO_WEIGHTS = ("optim", "sched", "scaler", "rng", "random_states", "training_args", "args", "dataloader", "sampler")
+ADAPTER = "adapter_config.json"  # of PEFT
 
 Kind = Literal["run", "transformers", "timm", "torchvision", "weights"]
 
@@ -120,11 +123,11 @@ def _in_library(spec: str, library: str, name: str) -> Found:
 
 def _in_folder(spec: str, folder: Path) -> Found:
     path = next((folder / name for name in _FILES if (folder / name).is_file()), None)
-    if path is None:
-        checkpoints = sorted(folder.glob("*.ckpt"))
-        if len(checkpoints) != 1:
-            raise TeacherError(f"{spec}: no {WEIGHTS} in this folder; {_instead(folder, checkpoints)}")
-        path = checkpoints[0]
+    if path is None and (folder / ADAPTER).is_file():
+        if importlib.util.find_spec("peft") is None:
+            raise TeacherError(f"{spec}: holds an adapter (LoRA), which needs peft; pip install peft")
+        return Found(spec, "transformers", str(folder), quality=_trainer_quality(folder))
+    path = path or _only_checkpoint(spec, folder)
     config = folder / CONFIG
     described = _in_file(spec, path)
     if described.kind == "run" or not config.is_file():
@@ -132,6 +135,18 @@ def _in_folder(spec: str, folder: Path) -> Found:
     library: Kind = "timm" if "architecture" in _read_json(config) else "transformers"
     place = f"local-dir:{folder}" if library == "timm" else str(folder)
     return Found(spec, library, place, path, quality=_trainer_quality(folder))
+
+
+def _only_checkpoint(spec: str, folder: Path) -> Path:
+    """The one file of weights in a folder, whatever it is called."""
+    checkpoints = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in _SUFFIXES and path.suffix != ".json" and not path.name.startswith(_NO_WEIGHTS)
+    )
+    if len(checkpoints) != 1:
+        raise TeacherError(f"{spec}: no {WEIGHTS} in this folder; {_instead(folder, checkpoints)}")
+    return checkpoints[0]
 
 
 def _in_file(spec: str, path: Path) -> Found:
@@ -149,7 +164,8 @@ def _in_file(spec: str, path: Path) -> Found:
 def _instead(folder: Path, checkpoints: list[Path]) -> str:
     """What the user may have meant by a folder without weights."""
     if checkpoints:
-        return f"give one of its checkpoints, for example {checkpoints[-1]}"
+        best = next((path for path in checkpoints if "best" in path.name), checkpoints[-1])
+        return f"give one of its checkpoints, for example {best}"
     inner = sorted(
         (path for path in folder.glob("checkpoint-*") if path.is_dir()), key=lambda path: path.stat().st_mtime
     )

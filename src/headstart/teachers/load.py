@@ -15,6 +15,7 @@ from headstart.errors import TeacherError
 from headstart.teachers.classes import class_map, shared_vocabulary
 from headstart.teachers.config import TeacherOptions
 from headstart.teachers.find import LIBRARIES, Found, find_teacher
+from headstart.teachers.generators import generators_untouched
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.modules import image_builder, load_module
 
@@ -40,7 +41,8 @@ def load_teacher(
 ) -> Teacher:
     """Load a teacher, without executing code from its files.
 
-    Nothing is fetched unless the prefix `hf:`, `timm:` or `torchvision:` asks for it.
+    Nothing is fetched unless the prefix `hf:`, `timm:` or `torchvision:` asks for it. Random generators stay where they
+    are: training goes on as if no teacher had been loaded.
 
     Args:
         spec: As in `find_teacher`: a run folder or any other checkpoint, a file of weights, or a name with a prefix.
@@ -71,13 +73,39 @@ def load_teacher(
         ...     load_teacher(f"{folder}/old.pt", build=lambda: nn.Linear(2, 3)).name
         'old'
     """
-    found, options = find_teacher(spec), options or TeacherOptions()
+    with generators_untouched():
+        return _load(
+            find_teacher(spec),
+            options or TeacherOptions(),
+            build=build,
+            name=name,
+            images=(mean, std),
+            classes=classes,
+            tokenizer=tokenizer,
+            length=length,
+            autocast=autocast,
+        )
+
+
+def _load(
+    found: Found,
+    options: TeacherOptions,
+    *,
+    build: Callable[[], nn.Module] | None,
+    name: str | None,
+    images: tuple[Sequence[float] | None, Sequence[float] | None],
+    classes: Sequence[str] | None,
+    tokenizer: Any,
+    length: int | None,
+    autocast: torch.dtype | None,
+) -> Teacher:
+    mean, std = images
     if build is None and options.model is not None and found.kind == "weights":
         channels = len(mean) if mean is not None else None
         build = image_builder(
             options.model, classes=len(classes) if classes else None, channels=channels, spec=found.spec
         )
-    loaded = load_module(found, build)
+    loaded = load_module(found, build, weights=options.weights)
     name = name or _name(found)
     count = _logits_that_count(found, loaded, options, classes, tokenizer, name)
     if length is not None:
@@ -102,7 +130,7 @@ def _name(found: Found) -> str:
     if found.spec.partition(":")[0] in LIBRARIES:
         return found.spec
     path = Path(found.spec)
-    return path.name if path.is_dir() else path.stem
+    return path.name if path.is_dir() else path.name.removesuffix(".tar").rpartition(".")[0] or path.name
 
 
 def _logits_that_count(

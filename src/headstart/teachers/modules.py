@@ -7,24 +7,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from headstart.errors import HeadstartError, TeacherError
 from headstart.tasks.images import ImageModel, build_model
 from headstart.teachers.find import Found
 from headstart.teachers.libraries import load_timm, load_torchvision, load_transformers
 from headstart.teachers.loaded import Loaded
-from headstart.teachers.weights import read_weights, unwrapped
+from headstart.teachers.weights import States, choose, read_states
+from headstart.teachers.wrappers import fitting, lacking, without_wrappers
 
-_LIGHTNING = "model."  # what a LightningModule calls its model by custom
 
-
-def load_module(found: Found, build: Callable[[], nn.Module] | None = None) -> Loaded:
+def load_module(
+    found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None
+) -> Loaded:
     """Build the module that was found, and fill in its weights.
 
     Args:
         found: From `find_teacher`.
         build: Builds the module that the weights fit, whatever the file says.
+        weights: Which to take where its file holds several, as in `load_teacher`.
 
     Raises:
         TeacherError: Nothing says which module the weights are for; they are damaged, execute code, or do not fit.
@@ -35,7 +37,7 @@ def load_module(found: Found, build: Callable[[], nn.Module] | None = None) -> L
             raise TeacherError(f"{found.spec}: builds its own module; leave out build, or give a file of weights")
         if isinstance(build, nn.Module):
             raise TeacherError(f"{found.spec}: build is a module; give what makes one: build=lambda: MyModel()")
-        return Loaded(_filled(build(), found))
+        return Loaded(_filled(build(), found, weights))
     if found.kind == "transformers":
         return load_transformers(found.place)
     if found.kind == "timm":
@@ -80,52 +82,46 @@ def _undescribed(found: Found, error: Exception) -> TeacherError:
     return TeacherError(f"{found.path}: its description does not name a model that can be built ({error})")
 
 
-def _filled(module: nn.Module, found: Found) -> nn.Module:
+def _filled(module: nn.Module, found: Found, weights: str | None = None) -> nn.Module:
     assert found.path is not None
-    weights = _at_modules_names(read_weights(found.path), module)
+    states = read_states(found.path)
+    fits = {
+        ".".join(part for part in (place, prefix.strip(".")) if part): inner
+        for place, state in states.items()
+        for prefix, inner in fitting(state, module).items()
+    }
+    if not fits:
+        raise _misfit(module, found, states)
     try:
-        missing, unexpected = module.load_state_dict(weights, strict=False)
+        module.load_state_dict(fits[choose(fits, weights, found.spec)], strict=False)
     except RuntimeError as error:  # a size does not fit
-        raise _misfit(module, found, (str(error).splitlines()[1:2] or [str(error)])[0].strip()) from None
-    if missing := _untied(module, missing):
-        raise _misfit(module, found, f"{missing[0]} is missing" + _others(missing))
-    if unexpected:
-        raise _misfit(module, found, f"it has no {unexpected[0]}" + _others(unexpected))
+        raise _misfit(module, found, states, (str(error).splitlines()[1:2] or [str(error)])[0].strip()) from None
     return module
-
-
-def _at_modules_names(weights: Mapping[str, Tensor], module: nn.Module) -> Mapping[str, Tensor]:
-    """The weights by the module's names: Lightning keeps them under the module's place in the LightningModule.
-
-    That is `model.`, beside which there may be others (of a loss, of metrics); another place must hold all there is, so
-    that no part of a model is taken for the whole.
-    """
-    wanted = module.state_dict().keys()
-    plain = {unwrapped(name): name for name in wanted}
-    if weights.keys() == plain.keys():  # also where the module itself has what a wrapper would have: self.module
-        return {plain[name]: value for name, value in weights.items()}
-    first = next(iter(wanted), "")
-    for prefix in [name.removesuffix(first) for name in weights if name.endswith(f".{first}")]:
-        inner = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        if inner.keys() == wanted and (prefix == _LIGHTNING or len(inner) == len(weights)):
-            return inner
-    return weights
-
-
-def _untied(module: nn.Module, missing: list[str]) -> list[str]:
-    """Those of the missing names that do not share a tensor with one that is there."""
-    state: dict[str, Any] = module.state_dict()
-    there = {value.data_ptr() for name, value in state.items() if name not in missing}
-    return [name for name in missing if state[name].data_ptr() not in there]
 
 
 def _others(names: list[str]) -> str:
     return f", and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _misfit(module: nn.Module, found: Found, reason: str) -> TeacherError:
+def _misfit(module: nn.Module, found: Found, states: States, reason: str | None = None) -> TeacherError:
+    """What is wrong with the weights that come closest."""
+    nearest = max((without_wrappers(state) for state in states.values()), key=lambda state: _known(state, module))
+    names = without_wrappers(module.state_dict())
+    if reason is None:
+        missing = [name for name in lacking(module, [names[name] for name in nearest if name in names]) if name]
+        extra = [name for name in nearest if name not in names]
+        reason = f"{missing[0]} is missing" + _others(missing) if missing else ""
+        reason = reason or f"it has no {extra[0]}" + _others(extra)
+        if missing and extra:
+            reason += f"; the file has {extra[0]}" + _others(extra)
+    places = [place for place in states if place]
+    held = f" (it holds {', '.join(map(repr, places))})" if places else ""
     reason = textwrap.shorten(reason, 200, placeholder=" ...")
-    return TeacherError(f"{found.spec}: the weights do not fit {type(module).__name__}: {reason}")
+    return TeacherError(f"{found.spec}: the weights do not fit {type(module).__name__}: {reason}{held}")
+
+
+def _known(weights: Mapping[str, Any], module: nn.Module) -> int:
+    return len(weights.keys() & without_wrappers(module.state_dict()).keys())
 
 
 def image_builder(model: ImageModel, *, classes: int | None, channels: int | None, spec: str | Path) -> Any:
