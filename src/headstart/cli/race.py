@@ -58,11 +58,11 @@ def race(
     """Race arms x budgets x seeds, and judge how much faster than the baseline they are.
 
     [bold]headstart race recipes/demo.yaml --out runs/demo[/]
-    [bold]headstart race recipes/demo.yaml race.seeds=[0,1,2] distill.stop=0.3 --out runs/three[/]
+    [bold]headstart race recipes/demo.yaml race.seeds=[3,4,5] distill.stop=0.3 --out runs/other[/]
     [bold]headstart race --cmd "python train.py --arm {arm} --steps {budget} --seed {seed} --record {record}"
     --budgets 500,1000,2000 --out runs/mine[/]
     [bold]headstart race recipes/demo.yaml --out runs/night --hours 8[/]
-    [bold]headstart race recipes/demo.yaml race.curve=cyclic race.budgets=[0.5,1.5,3.5] --out runs/cyclic[/]
+    [bold]headstart race recipes/demo.yaml race.curve=cyclic race.budgets=[60,180,420] --out runs/cyclic[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --on ray --gpus 1[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --plan > jobs.txt[/]
 
