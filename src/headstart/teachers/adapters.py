@@ -70,7 +70,11 @@ def _labels(described: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict
     """How many classes a classifier has: its head comes with the adapter."""
     if described.get("task_type") not in ("SEQ_CLS", "TOKEN_CLS"):
         return {}
-    heads = [value for name, value in weights.items() if name.endswith(("score.weight", "classifier.weight", "out_proj.weight"))]
+    heads = [
+        value
+        for name, value in weights.items()
+        if name.endswith(("score.weight", "classifier.weight", "out_proj.weight"))
+    ]
     return {"num_labels": len(heads[-1])} if heads else {}
 
 

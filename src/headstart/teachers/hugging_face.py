@@ -137,7 +137,11 @@ def _why_no_logits(kind: Any) -> str | None:
             return f"it is {what}"
     if fields and not any(name.endswith("logits") for name in fields):
         return f"its forward gives no logits, but {', '.join(sorted(fields)[:4])}: it has no head"
-    return None if fields or _task(kind.__name__) is not None else "none with a head that gives logits is known by that name"
+    return (
+        None
+        if fields or _task(kind.__name__) is not None
+        else "none with a head that gives logits is known by that name"
+    )
 
 
 def _output_fields(kind: Any) -> set[str]:

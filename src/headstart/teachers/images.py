@@ -24,7 +24,8 @@ def image_facts(name: str, where: Mapping[str, Any], config: Any) -> dict[str, A
         processor = {}
     channels = getattr(config, "num_channels", 3)
     return {
-        "size": _pair(getattr(config, "image_size", None)) or _pair(processor.get("crop_size") or processor.get("size")),
+        "size": _pair(getattr(config, "image_size", None))
+        or _pair(processor.get("crop_size") or processor.get("size")),
         "channels": channels,
         "normalisation": normalisation_of(processor, channels),
         "flipped": bool(processor.get("do_flip_channel_order")),

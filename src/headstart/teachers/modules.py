@@ -19,9 +19,7 @@ from headstart.teachers.weights import States, choose, read_states
 from headstart.teachers.wrappers import fitting, lacking, without_wrappers
 
 
-def load_module(
-    found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None
-) -> Loaded:
+def load_module(found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None) -> Loaded:
     """Build the module that was found, and fill in its weights.
 
     Args:
