@@ -88,7 +88,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("BertModel", {}, "is a BertModel, and none with a head that gives logits"),
+        ("BertModel", {}, "is a BertModel, and its forward gives no logits"),
         ("BertModel", {"architectures": None}, "names no class, and none with a head"),
         (
             "BertModel",

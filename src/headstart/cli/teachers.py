@@ -24,13 +24,15 @@ def teachers(
     [bold]headstart teachers runs/demo/teachers/*[/]
     [bold]headstart teachers timm:resnet18.a1_in1k hf:google-bert/bert-base-uncased[/]
     """
-    from headstart.commands.teachers import list_teachers, teachers_table
+    from headstart.commands.teachers import list_teachers, teachers_table, unread
 
     found = guarded(lambda: list_teachers(specs))
     if as_json:
         print(json.dumps(found, indent=1))
     else:
         stdout().print(teachers_table(found))
+        for reason in unread(found):
+            stdout().print(reason, markup=False, highlight=False)
 
 
 def doctor(

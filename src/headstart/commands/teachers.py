@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headstart.distill import Teacher
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, TeacherError
 from headstart.precision import AUTOCAST, chosen_for
-from headstart.teachers import Found, find_teachers, read_weights
+from headstart.tasks.hub import one_line
+from headstart.teachers import Found, expand_spec, find_teacher, read_weights
 from headstart.teachers.doctor import Check
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.modules import load_module
@@ -22,6 +24,10 @@ from headstart.train.costs.flops import forward_flops
 _REPEATS = 5
 _PIXELS = 128 * 32 * 32  # of a batch, about; and so many tokens
 _TOKENS = 8 * 128
+_FIELDS = (
+    *("kind", "task", "model", "classes", "parameters", "bytes", "quality", "metric"),
+    *("inputs", "forward_ms", "forward_flops"),
+)
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -35,11 +41,27 @@ def list_teachers(specs: Iterable[str]) -> list[dict[str, Any]]:
         One mapping per teacher: `spec`, `kind`, `task`, `model`, `classes` (or tokens), `parameters`, `bytes` (of
         weights), `quality` and `metric`; `inputs` (the shape of the batch tried), `forward_ms` (the best of a few
         forwards of it on the CPU) and `forward_flops`. What is not known is None; a file of weights alone is not tried.
+        Of what cannot be read, all is None but the `reason`.
 
     Raises:
-        TeacherError: A spec leads to no teacher, or to one that cannot be read.
+        TeacherError: There is nothing where a spec leads.
     """
-    return [_described(found) for found in find_teachers(specs)]
+    return [_row(spec) for given in specs for spec in expand_spec(str(given))]
+
+
+def _row(spec: str) -> dict[str, Any]:
+    """What there is to know of one, or why nothing is: others are listed all the same."""
+    try:
+        found = find_teacher(spec)
+    except TeacherError as error:
+        if not Path(spec).exists():
+            raise
+        return {"spec": spec, **dict.fromkeys(_FIELDS), "reason": str(error)}
+    try:
+        return {**_described(found), "reason": None}
+    except Exception as error:  # whatever a library makes of a damaged file
+        reason = str(error) if isinstance(error, HeadstartError) else one_line(error)
+        return {"spec": spec, **dict.fromkeys(_FIELDS), "kind": found.kind, "reason": reason}
 
 
 def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
@@ -49,6 +71,9 @@ def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
     for name in ("model", "classes", "parameters", "MB", "quality", "forward", "GFLOPs"):
         table.add_column(name, no_wrap=name == "model")
     for item in found:
+        if item["reason"] is not None:
+            table.add_row(Text(item["spec"]), Text(""), *[""] * 6)
+            continue
         forward = f"{item['forward_ms']:.1f} ms for {item['inputs']}" if item["forward_ms"] is not None else "?"
         flops = f"{item['forward_flops'] / 1e9:.3g}" if item["forward_flops"] is not None else "?"
         table.add_row(
@@ -62,6 +87,11 @@ def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
             flops,
         )
     return table
+
+
+def unread(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why some could not be read, a sentence each."""
+    return [f"not read: {item['reason']}" for item in found if item["reason"] is not None]
 
 
 def checks_table(checks: Iterable[Check]) -> Table:
@@ -88,12 +118,20 @@ def _described(found: Found) -> dict[str, Any]:
         "classes": len(loaded.classes) if loaded.classes is not None else None,
         "parameters": sum(parameter.numel() for parameter in loaded.module.parameters()),
         "bytes": _bytes([*loaded.module.parameters(), *loaded.module.buffers()]),
-        **_tried(loaded),
+        **_tried_if_possible(loaded),
     }
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _tried_if_possible(loaded: Loaded) -> dict[str, Any]:
+    """What a forward costs, where it takes images or tokens alone."""
+    try:
+        return _tried(loaded)
+    except Exception:  # it needs other inputs: a decoder's, another modality's
+        return dict.fromkeys(("inputs", "forward_ms", "forward_flops"))
 
 
 def _tried(loaded: Loaded) -> dict[str, Any]:
@@ -108,7 +146,7 @@ def _tried(loaded: Loaded) -> dict[str, Any]:
     given = inputs if inputs.dim() == 4 else {"input_ids": inputs}
     try:
         flops = forward_flops(teacher.module, given, lambda module, batch: Teacher(module).logits(batch))
-    except HeadstartError:  # an operator whose FLOPs are not known
+    except Exception:  # an operator whose FLOPs are not known, or a model that looks at values, which there are none of
         flops = None
     times = [timed(lambda: teacher.logits(given), inputs.device) for _ in range(_REPEATS)]
     return {

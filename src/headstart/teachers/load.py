@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.distill import Teacher
-from headstart.distill.inputs import Normalisation, renormalise
+from headstart.distill.inputs import Normalisation, each_tensor, renormalise
 from headstart.errors import TeacherError
 from headstart.teachers.classes import class_map, shared_vocabulary
 from headstart.teachers.config import TeacherOptions
@@ -114,7 +114,7 @@ def _load(
     return Teacher(
         loaded.module,
         name=name,
-        prepare=_renormalisation(found, loaded, options, mean, std),
+        prepare=_preparation(_renormalisation(found, loaded, options, mean, std), loaded.flipped),
         size=options.size,
         classes=count,
         autocast=None if dtype is not None else autocast,
@@ -184,6 +184,17 @@ def _renormalisation(
         return renormalise((mean, std), own)
     except TeacherError as error:
         raise TeacherError(f"{found.spec}: {error}") from None
+
+
+def _preparation(renormalised: Callable[[Any], Any] | None, flipped: bool) -> Callable[[Any], Any] | None:
+    """What is done to the inputs first; images are flipped last, as mean and std are given for RGB."""
+    if not flipped:
+        return renormalised
+    return lambda inputs: each_tensor(_flip_channels, renormalised(inputs) if renormalised is not None else inputs)
+
+
+def _flip_channels(tensor: Tensor) -> Tensor:
+    return tensor.flip(1) if tensor.is_floating_point() and tensor.dim() == 4 else tensor
 
 
 def _half(module: nn.Module) -> torch.dtype | None:

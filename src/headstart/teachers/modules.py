@@ -12,15 +12,14 @@ from torch import nn
 from headstart.errors import HeadstartError, TeacherError
 from headstart.tasks.images import ImageModel, build_model
 from headstart.teachers.find import Found
-from headstart.teachers.libraries import load_timm, load_torchvision, load_transformers
+from headstart.teachers.hugging_face import load_transformers
+from headstart.teachers.libraries import load_timm, load_torchvision
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.weights import States, choose, read_states
 from headstart.teachers.wrappers import fitting, lacking, without_wrappers
 
 
-def load_module(
-    found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None
-) -> Loaded:
+def load_module(found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None) -> Loaded:
     """Build the module that was found, and fill in its weights.
 
     Args:

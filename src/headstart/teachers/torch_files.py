@@ -42,7 +42,8 @@ class _InertSequence(_Inert):
 
 # What training programs keep beside the weights: settings, paths, times, numbers of numpy. By name alone: these classes
 # are never looked up. A function that a file could call to do harm is none of them, and is refused.
-_BESIDE_WEIGHTS = """
+_BESIDE_WEIGHTS = (
+    """
     argparse.Namespace types.SimpleNamespace
     builtins.dict builtins.list builtins.int builtins.float builtins.str builtins.bool builtins.set builtins.tuple
     builtins.slice builtins.complex builtins.frozenset
@@ -56,10 +57,12 @@ _BESIDE_WEIGHTS = """
     numpy.dtype numpy.ndarray numpy.bool_ numpy.int32 numpy.int64 numpy.float16 numpy.float32 numpy.float64
     numpy.core.multiarray.scalar numpy.core.multiarray._reconstruct
     numpy._core.multiarray.scalar numpy._core.multiarray._reconstruct numpy._core.numeric._frombuffer
-""".split() + [
-    f"numpy.dtypes.{kind}DType"
-    for kind in "Bool Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64 Str Bytes Object".split()
-]
+""".split()
+    + [
+        f"numpy.dtypes.{kind}DType"
+        for kind in "Bool Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64 Str Bytes Object".split()
+    ]
+)
 _MAPPINGS = """
     collections.defaultdict easydict.EasyDict addict.addict.Dict yacs.config.CfgNode fvcore.common.config.CfgNode
     mmengine.config.config.ConfigDict mmcv.utils.config.ConfigDict
@@ -92,9 +95,13 @@ def read_torch(path: Path) -> Any:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    found = re.search(r"(?:GLOBAL|module) `?([\w.]+\.\w+)`? was not|class ([\w.]+)|global(?:s)? `?([\w]+\.[\w.]+)", reason)
+    found = re.search(
+        r"(?:GLOBAL|module) `?([\w.]+\.\w+)`? was not|class ([\w.]+)|global(?:s)? `?([\w]+\.[\w.]+)", reason
+    )
     what = next((group for group in found.groups() if group), None) if found else None
-    held = f"it holds {what} beside its tensors" if what else "it holds more than tensors and plain values, or is damaged"
+    held = (
+        f"it holds {what} beside its tensors" if what else "it holds more than tensors and plain values, or is damaged"
+    )
     return (
         f"{path}: is refused, as reading it could execute code ({held}); in the program that made it, save the weights "
         "alone: torch.save(model.state_dict(), path); or, if you trust the file, once and for all: "

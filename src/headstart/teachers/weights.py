@@ -158,7 +158,9 @@ def _as_averaged(found: States) -> States:
     """Lightning's WeightAveraging keeps the averaged weights as `state_dict`, and the raw ones elsewhere."""
     if "current_model_state" not in found or "state_dict" not in found:
         return found
-    return {{"state_dict": "state_dict_ema", "current_model_state": "state_dict"}.get(k, k): v for k, v in found.items()}
+    return {
+        {"state_dict": "state_dict_ema", "current_model_state": "state_dict"}.get(k, k): v for k, v in found.items()
+    }
 
 
 def _parts(index: Path) -> list[Path]:

@@ -169,9 +169,25 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
     if not fits:
         raise TeacherError(
             f"teacher {name!r} gives logits of shape {shape}, the student {tuple(logits.shape)}; "
-            "both need the same classes in the same order for the same batch"
+            "both need the same classes in the same order for the same batch" + _padded(shape, logits)
         )
     return target.flatten(0, -2) if isinstance(target, Tensor) else target
+
+
+def _padded(shape: tuple[int, ...], logits: Tensor) -> str:
+    """What to do where vocabularies of one tokenizer may be padded to different sizes; empty where the rows differ."""
+    own, student = shape[-1], logits.shape[-1]
+    if own == student or shape[:-1] not in (logits.shape[:-1], (logits.shape[:-1].numel(),)):
+        return ""
+    if own > student:
+        return (
+            f". If these are vocabularies of one tokenizer, padded differently, take the teacher's first {student}: "
+            f"classes={student} of Teacher, vocabulary={student} of load_teacher's options"
+        )
+    return (
+        ". If these are vocabularies of one tokenizer, padded differently, take as many of the teacher's (vocabulary="
+        f"{student} of load_teacher's options) where it has them, or resize the student's embedding to {own}"
+    )
 
 
 def numbered(names: Sequence[str]) -> list[str]:
