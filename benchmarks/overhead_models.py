@@ -67,7 +67,8 @@ def bert_base(batch_size: int, device: torch.device, *, miniature: bool) -> Made
     """BERT-base, 128 tokens of which 19 are masked, its vocabulary head at these alone."""
     from transformers import BertConfig, BertForMaskedLM
 
-    config = BertConfig(**_NO_DROPOUT, **(_TINY_BERT | {"num_attention_heads": 2} if miniature else {}))
+    settings: dict[str, Any] = {**_NO_DROPOUT, **(_TINY_BERT | {"num_attention_heads": 2} if miniature else {})}
+    config = BertConfig(**settings)
 
     def batch() -> tuple[Tensor, Tensor]:
         tokens = torch.randint(config.vocab_size, (batch_size, TOKENS), device=device)

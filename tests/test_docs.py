@@ -33,7 +33,9 @@ def test_a_wrong_figure_is_corrected() -> None:
         assert quoted(wrong) == right
 
 
-@pytest.mark.parametrize("page", list(filter(beside, pages())), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if beside(page)], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_figures_of_a_page_with_a_file_beside_it_are_those_of_the_result_files(page: Path) -> None:
     sources = page.with_suffix(".figures").read_text(encoding="utf-8")
     text = page.read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def _declare_operators(folder: Path) -> None:
 
     try:
         for library in (*folder.glob("_C.so"), *folder.glob("_C.pyd")):
-            torch.ops.load_library(library)
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except OSError:
         for name in ("nms", "qnms"):
             torch.library.define(f"torchvision::{name}", _SCHEMA)
