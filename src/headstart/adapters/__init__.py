@@ -1,1 +1,1 @@
-"""The Distiller in frameworks that own the training loop; each module needs the framework it is named after."""
+"""The Distiller inside the Trainers of transformers and Lightning: what of their batches are logits and labels."""

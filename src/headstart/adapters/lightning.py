@@ -149,7 +149,7 @@ def _go_on(distiller: Distiller, step: int, total_steps: int) -> None:
 
 def _total_steps(trainer: L.Trainer) -> float:
     """The optimiser's steps, where the Trainer's own estimate takes the first epoch's accumulation for that of all."""
-    steps = trainer.estimated_stepping_batches
+    steps: float = trainer.estimated_stepping_batches
     found: Any = trainer.callbacks  # type: ignore[attr-defined]
     scheduler: Any = next((callback for callback in found if hasattr(callback, "get_accumulate_grad_batches")), None)
     batches, epochs = trainer.num_training_batches, trainer.max_epochs

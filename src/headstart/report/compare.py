@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from headstart.errors import HeadstartError
 from headstart.records import ArmResult, RaceRecord, write_atomically
-from headstart.report import figures, templates
+from headstart.report import figures, html
 from headstart.report.figures import CLOCK_NAMES, NOTHING, QualityScale
 from headstart.report.money import Price, money_clock, saved_seconds
 from headstart.report.page import PAGE, shown
@@ -47,7 +47,7 @@ def write_comparison(races: Races, path: str | os.PathLike[str], *, price: Price
         raise HeadstartError("a comparison takes two races or more; give their folders")
     path = Path(path)
     picture = _speedups(_named(races))
-    page = templates.render(
+    page = html.render(
         "compare.html.j2",
         title=f"{len(races)} races compared",
         table=comparison_table(races, price=price, base=path.parent),
@@ -55,7 +55,7 @@ def write_comparison(races: Races, path: str | os.PathLike[str], *, price: Price
         pictures=[] if picture is None else [shown(picture)],
         missing=[] if picture is not None else ["Speed-ups are not drawn: no race has one."],
     )
-    with templates.writing(path):
+    with html.writing(path):
         write_atomically(path, page.encode())
     return path
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.records import RaceRecord, write_atomically
-from headstart.report import answers, figures, money, result_tables, run_table, sentences, setup_tables, templates
+from headstart.report import answers, figures, html, money, result_tables, run_table, sentences, setup_tables
 from headstart.report.figures import CLOCK_NAMES
 from headstart.report.money import Price
 from headstart.report.pictures import canvas
@@ -51,7 +51,7 @@ def write_report(record: RaceRecord, folder: str | os.PathLike[str], *, price: P
     folder = Path(folder)
     page = folder / PAGE
     pictures, missing = draw_pictures(record, folder)
-    with templates.writing(page):
+    with html.writing(page):
         folder.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             picture.save(folder)
@@ -95,8 +95,8 @@ def render_page(
     folder: Path | None = None,
     price: Price | None = None,
 ) -> str:
-    """The page as HTML, from the template beside this file."""
-    return templates.render(
+    """The page as HTML, from templates/race.html.j2."""
+    return html.render(
         "race.html.j2",
         title=f"Race: {record.name}",
         mood=answers.mood(record),
@@ -126,4 +126,4 @@ def render_page(
 
 def shown(picture: Picture) -> dict[str, str]:
     """A picture as the templates take it."""
-    return {"title": picture.title, "caption": picture.caption, "svg": templates.markup(picture.inline())}
+    return {"title": picture.title, "caption": picture.caption, "svg": html.markup(picture.inline())}

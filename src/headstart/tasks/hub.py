@@ -1,4 +1,4 @@
-"""Manners for calls of transformers and other libraries that fetch models from the Hub."""
+"""Calls of libraries that fetch models from the Hub: quiet, patient for seconds only, their errors in a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same losses from hidden states and the weights of a linear head: no model's logits ever exist in full."""
+"""Task and distillation loss from hidden states and a linear head: no model's logits ever exist in full."""
 
 from __future__ import annotations
 

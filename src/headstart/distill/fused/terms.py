@@ -1,4 +1,4 @@
-"""What is computed, and of which rows."""
+"""The specification of a fused pass: which losses of each row, and the rows themselves."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def huber(
 ) -> Tensor:
     """Mean over classes of Huber's loss of the difference of logits: squared where it is small, else its size.
 
-    Per class 1/2 d^2 up to |d| = delta, and delta (|d| - delta / 2) beyond (Huber, 1964), so that the gradient of no
-    class exceeds delta / classes, and outliers of the teacher pull no harder. Arguments and result as in `kl`;
+    Per class 1/2 d^2 up to abs(d) = delta, and delta (abs(d) - delta / 2) beyond (Huber, 1964), so that the gradient of
+    no class exceeds delta / classes, and outliers of the teacher pull no harder. Arguments and result as in `kl`;
     `temperature` and `labels` are not used.
 
     Example:

@@ -1,4 +1,4 @@
-"""From templates to pages that need nothing beside them."""
+"""From the files in `templates/` to HTML pages that need nothing beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart.errors import HeadstartError
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from one of the templates in this folder; every value is escaped, unless it is `markup`."""
+    """A page from one of the files in templates; every value is escaped, unless it is `markup`."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -41,4 +41,4 @@ def writing(page: Path) -> Iterator[None]:
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
