@@ -52,7 +52,8 @@ def test_a_loop_and_a_race_of_ones_own(environment: dict[str, str], tmp_path: Pa
     assert earlier.returncode == 0, earlier.stderr
     template = f"{sys.executable} {example} --teacher earlier.pt --steps {{budget}} --seed {{seed}} --record {{record}}"
     template += " --stop {arm}"
-    raced = ["-m", "headstart", "race", "--cmd", template, "--arms", "0,0.5", "--budgets", "4,8", "--seeds", "0", "--out", "race"]
+    axes = ["--arms", "0,0.5", "--budgets", "4,8", "--seeds", "0"]
+    raced = ["-m", "headstart", "race", "--cmd", template, *axes, "--out", "race"]
     planned = python(environment, tmp_path, *raced, "--plan")
     assert planned.returncode == 0 and len(planned.stdout.splitlines()) == 4, planned.stderr
     done = python(environment, tmp_path, *raced)
