@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from headstart.distill.first_look import check_logits
+from headstart.distill.heads.layout import Layout
+from headstart.distill.heads.several import Names, Output
 from headstart.distill.inputs import first_tensor
-from headstart.distill.layout import Layout
 from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
 from headstart.distill.pool.shared import OptimizerWatch
 from headstart.distill.prefetch import Early
-from headstart.distill.several import Names, Output
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
 from headstart.errors import HeadstartError, TeacherError

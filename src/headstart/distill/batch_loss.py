@@ -11,8 +11,8 @@ from torch import Tensor
 from headstart.distill.ask_teachers import Asked
 from headstart.distill.fused import FusedLoss, cross_entropy, fused_loss, sparse_loss
 from headstart.distill.fused.tally import Count
+from headstart.distill.heads.several import Output
 from headstart.distill.objective import Objective
-from headstart.distill.several import Output
 
 
 def distillation_loss(

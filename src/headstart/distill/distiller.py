@@ -13,15 +13,15 @@ from headstart.distill.batch_loss import both_losses, distillation_loss
 from headstart.distill.first_look import warn_of_task
 from headstart.distill.fused import fusable
 from headstart.distill.fused.tally import Count
-from headstart.distill.head import Head
+from headstart.distill.heads.head import Head
+from headstart.distill.heads.layout import Layout
+from headstart.distill.heads.several import Names, Output, Several, outputs_of
 from headstart.distill.last_call import LastCall
-from headstart.distill.layout import Layout
 from headstart.distill.losses import Average, LossFunction
 from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
-from headstart.distill.several import Names, Output, Several, outputs_of
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.distill.task_loss import is_class_index, task_loss
 from headstart.distill.window import Window

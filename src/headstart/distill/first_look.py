@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from headstart.distill.head import Head
+from headstart.distill.heads.head import Head
 from headstart.distill.losses import LOSSES
 from headstart.distill.objective import Objective
 from headstart.errors import TeacherError

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from headstart.distill.head import Head, check_head, loss_of
+from headstart.distill.heads.head import Head, check_head, loss_of
 from headstart.distill.losses import Average, Loss, LossFunction, huber, mse, standardized
 from headstart.distill.losses.outputs import yes_or_no
 from headstart.distill.nonfinite import finite_rows

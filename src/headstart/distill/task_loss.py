@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from headstart.distill.fused import cross_entropy
 from headstart.distill.fused.tally import Count
+from headstart.distill.heads.several import Output
 from headstart.distill.losses import widen
 from headstart.distill.objective import Objective, labelled
-from headstart.distill.several import Output
 from headstart.errors import HeadstartError
 
 

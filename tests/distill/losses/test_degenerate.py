@@ -13,7 +13,7 @@ from torch import Tensor
 from headstart.distill import LOSSES, build_objective, fused_loss
 from headstart.distill.fused import loss as fused_module
 from headstart.distill.fused import rows as fused_rows
-from headstart.distill.head import LOSSES_OF, Head
+from headstart.distill.heads.head import LOSSES_OF, Head
 
 ROWS, CLASSES = 4, 5
 LABELS, KEEP = torch.tensor([0, 4, 2, 2]), torch.ones(ROWS, dtype=torch.bool)

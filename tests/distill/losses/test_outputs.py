@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, kl_divergence
 from torch.nn import functional as F
 
-from headstart.distill.head import LOSSES_OF
+from headstart.distill.heads.head import LOSSES_OF
 
 Make = Callable[..., Tensor]
 ROWS, LABELS = 6, 5

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headstart.distill.heads.several import Names, heads_in
 from headstart.distill.inputs import call, each_tensor, logits_in, versions
-from headstart.distill.several import Names, heads_in
 from headstart.errors import TeacherError
 
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

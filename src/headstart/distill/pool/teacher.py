@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headstart.distill.heads.several import Names
 from headstart.distill.inputs import each_tensor, first_tensor, resize
 from headstart.distill.pool.fold import fold_batch_norms
 from headstart.distill.pool.forward import Forward, first_held, input_dtype
-from headstart.distill.several import Names
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.errors import TeacherError
 

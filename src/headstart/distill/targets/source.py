@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from headstart.distill.heads.several import Names
 from headstart.distill.losses import LossFunction
-from headstart.distill.several import Names
 from headstart.distill.targets.sparse import Sampled, Sparse
 from headstart.errors import HeadstartError, TeacherError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from headstart.distill.head import MEANING, Head
+from headstart.distill.heads.head import MEANING, Head
 from headstart.distill.losses import LOSSES, dkd
 from headstart.distill.objective import IGNORED, Objective
 from headstart.distill.pool.teacher import Teacher

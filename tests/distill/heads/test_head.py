@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from headstart.distill import Distiller, kl, mse
-from headstart.distill.head import LOSSES_OF, loss_of
+from headstart.distill.heads.head import LOSSES_OF, loss_of
 from headstart.errors import HeadstartError
 
 
