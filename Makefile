@@ -17,7 +17,8 @@ PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --const
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 # A race of seconds, to see that everything works: its verdict means nothing.
-SHORT := race.seeds=[0] race.budgets=[5,10] race.calibration_pairs=3
+SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race.arms.distill.budgets=null \
+	race.calibration_pairs=3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -26,7 +27,7 @@ SHORT := race.seeds=[0] race.budgets=[5,10] race.calibration_pairs=3
 help: ## show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/installed ## install, get the data, race 24 short trainings, write runs/demo/report.html and print the verdict
+demo: .venv/installed ## install, get the data, race 18 short trainings, write runs/demo/report.html and print the verdict
 	$(BIN)/python tools/fashion_mnist.py
 	$(BIN)/headstart race recipes/demo.yaml --workers 2 --out runs/demo
 

@@ -62,7 +62,7 @@ def race(
     [bold]headstart race --cmd "python train.py --arm {arm} --steps {budget} --seed {seed} --record {record}"
     --budgets 500,1000,2000 --out runs/mine[/]
     [bold]headstart race recipes/demo.yaml --out runs/night --hours 8[/]
-    [bold]headstart race recipes/demo.yaml race.curve=cyclic race.budgets=[60,180,420] --out runs/cyclic[/]
+    [bold]headstart race recipes/cifar10.yaml race.curve=cyclic race.budgets=[0.5,1.5,3.5] --out runs/cyclic[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --on ray --gpus 1[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --plan > jobs.txt[/]
 
