@@ -28,6 +28,7 @@ def refuse_shared(teachers: Iterable[Teacher], parameters: Iterable[Tensor], own
         TeacherError: Names those of them that a teacher has.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Linear(2, 3)
         >>> refuse_shared([Teacher(model)], [model.bias], "the student")
         Traceback (most recent call last):
