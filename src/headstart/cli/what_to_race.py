@@ -101,7 +101,7 @@ class RacedCommand(Raced):
         return ["headstart", "race", *options, "--out", str(self.out)]
 
     def unfinished(self) -> list[str]:  # noqa: D102
-        from headstart.race import unfinished_runs
+        from headstart.race.one_run import unfinished_runs
 
         return list(unfinished_runs(self.out, self._runs()))
 

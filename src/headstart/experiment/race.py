@@ -18,7 +18,8 @@ from headstart.experiment.earlier import EarlierRuns
 from headstart.experiment.ray_cluster import Cluster
 from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
 from headstart.experiment.worker_processes import Workers
-from headstart.race import Run, begun_recipe, most_telling_first, plan_race, race, race_alone, run_folder
+from headstart.race import Run, most_telling_first, plan_race, race, race_alone, run_folder
+from headstart.race.definition import begun_recipe
 from headstart.recipe.load import dump_recipe, varied
 from headstart.recipe.race_section import Race
 from headstart.recipe.recipe import Recipe

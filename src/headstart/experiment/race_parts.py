@@ -15,7 +15,8 @@ from headstart.experiment.race import (
     shorter_runs,
 )
 from headstart.experiment.train_teachers import teacher_recipes
-from headstart.race import Definition, run_name, run_once, unfinished_runs
+from headstart.race import Definition, run_name, run_once
+from headstart.race.one_run import unfinished_runs
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
 from headstart.teachers.find import RECORD

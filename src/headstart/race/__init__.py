@@ -12,9 +12,9 @@ from typing import Any
 
 from headstart.race.book import race_alone
 from headstart.race.command import command_function
-from headstart.race.definition import Definition, Earlier, begun_recipe
+from headstart.race.definition import Definition, Earlier
 from headstart.race.listener import Listener, Silent, time_left
-from headstart.race.one_run import RaceFunction, finished_run, run_once, unfinished_runs
+from headstart.race.one_run import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
 from headstart.race.run_names import run_folder, run_name
 from headstart.race.runner import race
@@ -39,7 +39,6 @@ __all__ = [
     "Silent",
     "SpeedupCurve",
     "TradeoffCurve",
-    "begun_recipe",
     "command_function",
     "finished_run",
     "interleaved",
@@ -57,7 +56,6 @@ __all__ = [
     "speedup_at_quality",
     "time_left",
     "tradeoff_curves",
-    "unfinished_runs",
 ]
 
 
