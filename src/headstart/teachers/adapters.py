@@ -88,6 +88,6 @@ def _place(base: str, folder: Path) -> str:
     if not Path(base).is_absolute() and isinstance(try_to_load_from_cache(base, "config.json"), str):
         return base
     raise TeacherError(
-        f"holds an adapter for {base!r}, which is not on this machine; fetch that first, or merge the adapter where both "
-        "are: model.merge_and_unload().save_pretrained(folder)"
+        f"holds an adapter for {base!r}, which is not on this machine; fetch that first, or merge the adapter where "
+        "both are: model.merge_and_unload().save_pretrained(folder)"
     )

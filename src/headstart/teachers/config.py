@@ -37,8 +37,8 @@ class TeacherOptions(Config):
     vocabulary: PositiveInt | None = None
     """Take the first so many of its logits, where its vocabulary is padded; null: as the student's tokenizer has."""
     weights: str | None = None
-    """Which to take where a checkpoint holds several: `ema` (averaged over training), `raw`, or the key that they have in
-    it (`student`, `state.model`). null: the averaged ones, with a warning; other choices are asked for."""
+    """Which to take where a checkpoint holds several: `ema` (averaged over training), `raw`, or the key that they have
+    in it (`student`, `state.model`). null: the averaged ones, with a warning; other choices are asked for."""
     model: ImageModel | None = None
     """Which image model its weights are for, where the file does not say; with the student's classes and channels."""
 

@@ -35,8 +35,8 @@ def image_facts(name: str, where: Mapping[str, Any], config: Any) -> dict[str, A
 def normalisation_of(processor: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation that do to values from 0 to 1 what a processor does to pixels from 0 to 255.
 
-    It multiplies by `rescale_factor` f (1 where it does not rescale) and then normalises: (255 f x - mean) / std, which is
-    (x - mean / 255 f) / (std / 255 f).
+    It multiplies by `rescale_factor` f (1 where it does not rescale) and then normalises: (255 f x - mean) / std,
+    which is (x - mean / 255 f) / (std / 255 f).
 
     Args:
         processor: Its configuration.
@@ -61,8 +61,8 @@ def normalisation_of(processor: Mapping[str, Any], channels: int) -> tuple[tuple
         mean = tuple(value + 1.0 for value in mean)
     if processor.get("include_top"):
         raise TeacherError(
-            "its image processor normalises twice (include_top), which is not followed; say `mean` and `std` of it as a "
-            "whole, or give a module with what it needs in Teacher(prepare=...)"
+            "its image processor normalises twice (include_top), which is not followed; say `mean` and `std` of it as "
+            "a whole, or give a module with what it needs in Teacher(prepare=...)"
         )
     scale = _LARGEST * factor
     return tuple(value / scale for value in mean), tuple(value / scale for value in std)

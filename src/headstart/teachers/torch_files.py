@@ -42,8 +42,7 @@ class _InertSequence(_Inert):
 
 # What training programs keep beside the weights: settings, paths, times, numbers of numpy. By name alone: these classes
 # are never looked up. A function that a file could call to do harm is none of them, and is refused.
-_BESIDE_WEIGHTS = (
-    """
+_OBJECTS = """
     argparse.Namespace types.SimpleNamespace
     builtins.dict builtins.list builtins.int builtins.float builtins.str builtins.bool builtins.set builtins.tuple
     builtins.slice builtins.complex builtins.frozenset
@@ -57,22 +56,21 @@ _BESIDE_WEIGHTS = (
     numpy.dtype numpy.ndarray numpy.bool_ numpy.int32 numpy.int64 numpy.float16 numpy.float32 numpy.float64
     numpy.core.multiarray.scalar numpy.core.multiarray._reconstruct
     numpy._core.multiarray.scalar numpy._core.multiarray._reconstruct numpy._core.numeric._frombuffer
-""".split()
-    + [
-        f"numpy.dtypes.{kind}DType"
-        for kind in "Bool Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float16 Float32 Float64 Str Bytes Object".split()
-    ]
-)
+    numpy.dtypes.BoolDType numpy.dtypes.Int32DType numpy.dtypes.Int64DType numpy.dtypes.UInt8DType
+    numpy.dtypes.UInt32DType numpy.dtypes.UInt64DType numpy.dtypes.Float16DType numpy.dtypes.Float32DType
+    numpy.dtypes.Float64DType numpy.dtypes.StrDType numpy.dtypes.ObjectDType
+"""
 _MAPPINGS = """
     collections.defaultdict easydict.EasyDict addict.addict.Dict yacs.config.CfgNode fvcore.common.config.CfgNode
     mmengine.config.config.ConfigDict mmcv.utils.config.ConfigDict
     lightning.fabric.utilities.data.AttributeDict lightning_fabric.utilities.data.AttributeDict
     pytorch_lightning.utilities.parsing.AttributeDict lightning.pytorch.utilities.parsing.AttributeDict
-""".split()
+"""
+_SEQUENCES = "collections.deque"
 _STAND_INS: list[Any] = [
     (type(name, (kind,), {}), name)  # a class for each, as torch tells them apart by it
-    for kind, names in ((_Inert, _BESIDE_WEIGHTS), (_InertMapping, _MAPPINGS), (_InertSequence, ["collections.deque"]))
-    for name in names
+    for kind, names in ((_Inert, _OBJECTS), (_InertMapping, _MAPPINGS), (_InertSequence, _SEQUENCES))
+    for name in names.split()
 ]
 
 
