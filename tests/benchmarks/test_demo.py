@@ -45,7 +45,7 @@ def bank(*, lift: float = 0.1, noise: float = 0.001) -> RaceRecord:
 
 def test_a_repetition_has_the_cells_of_the_race_with_fewer_seeds() -> None:
     whole = bank()
-    qualities = {(run.arm, run.budget): set() for run in whole.runs}
+    qualities: dict[tuple[str, float], set[float]] = {(run.arm, run.budget): set() for run in whole.runs}
     for run in whole.runs:
         qualities[run.arm, run.budget].add(run.quality)
     for race in repetitions(whole, 3, 5):

@@ -102,3 +102,22 @@ def test_findings_are_shown_with_what_to_do() -> None:
     text = printed(checks_table(checks))
     for word in ("classes", "old", "fail", "logits [8, 5]", "give [classes]", "memory", "pass", "enough"):
         assert word in text
+
+
+@pytest.mark.parametrize("kind", ["LlamaForCausalLM", "GPT2LMHeadModel", "T5ForConditionalGeneration", "BertModel"])
+def test_every_folder_has_a_row(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model_class = getattr(transformers, kind)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "d_kv": 8}
+    config = model_class.config_class(**sizes, intermediate_size=32, d_ff=16, decoder_start_token_id=0)
+    model = model_class(config)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "broken.pt").write_bytes(b"no weights")
+    found, broken = list_teachers([str(tmp_path / "model"), str(tmp_path / "broken.pt")])
+    if kind == "BertModel":
+        assert "is a BertModel, and its forward gives no logits" in found["reason"]
+    else:
+        assert (found["model"], found["reason"]) == (kind, None)
+        assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert "broken.pt: is refused" in broken["reason"] and broken["parameters"] is None
+    assert "broken.pt" in printed(teachers_table([found, broken]))

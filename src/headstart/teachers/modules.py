@@ -105,9 +105,9 @@ def _others(names: list[str]) -> str:
 def _misfit(module: nn.Module, found: Found, states: States, reason: str | None = None) -> TeacherError:
     """What is wrong with the weights that come closest."""
     nearest = max((without_wrappers(state) for state in states.values()), key=lambda state: _known(state, module))
-    names = without_wrappers(module.state_dict())
+    names = without_wrappers({name: name for name in module.state_dict()})
     if reason is None:
-        missing = [name for name in lacking(module, [names[name] for name in nearest if name in names]) if name]
+        missing = lacking(module, [names[name] for name in nearest if name in names])
         extra = [name for name in nearest if name not in names]
         reason = f"{missing[0]} is missing" + _others(missing) if missing else ""
         reason = reason or f"it has no {extra[0]}" + _others(extra)
