@@ -319,3 +319,51 @@ def test_a_vocabulary_and_a_mapping_of_inputs() -> None:
     found = {check.name: check for check in doctor(student, teacher, [({"input_ids": ids}, labels)])}
     assert not failing(found) and found["labels"].finding.startswith("agrees with 100.0%")
     assert found["micro-batches"].status == "pass"
+
+
+def found_by(labels: Any, teacher: nn.Module, student: nn.Module | None = None, **settings: Any) -> dict[str, str]:
+    """The checks that do not pass, timing left out."""
+    torch.manual_seed(0)
+    checks = doctor(student or nn.Linear(4, 3), teacher, [(torch.randn(64, 4), labels)], **settings)
+    return {check.name: check.finding for check in checks if check.status != "pass" and check.name != "cost"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.rand(64) * 5, "labels are torch.float32 of shape [64]: scores or several labels"),
+        (torch.ones(64, 3), "labels are torch.float32 of shape [64, 3]"),
+        ({"boxes": torch.rand(64, 4)}, "labels are a dict, no tensor of class indices"),
+        ([{"boxes": torch.rand(64, 4)}], "labels are a list, no tensor of class indices"),
+        (torch.zeros(64, 1, dtype=torch.int64), "labels of shape [64, 1] do not fit logits of shape [64, 3]"),
+    ],
+)
+def test_labels_that_are_no_classes_are_a_finding(labels: Any, words: str) -> None:
+    assert words in found_by(labels, nn.Linear(4, 3))["labels"]
+
+
+def test_one_output_is_a_finding() -> None:
+    found = found_by(torch.zeros(64, dtype=torch.int64), nn.Linear(4, 1), nn.Linear(4, 1))
+    assert "a softmax over one class is 1" in found["outputs"]
+    assert "outputs" not in found_by(torch.rand(64), nn.Linear(4, 1), nn.Linear(4, 1), head="values", loss="mse")
+
+
+def test_probabilities_are_a_finding() -> None:
+    teacher = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    assert "these are probabilities" in found_by(torch.randint(3, (64,)), teacher)["logits"]
+
+
+class Broken(nn.Module):
+    """Gives NaN for the rows that its input marks."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.where(inputs[:, :1] > 0, inputs[:, :3], torch.nan)
+
+
+def test_rows_without_a_label_may_be_anything() -> None:
+    inputs = torch.randn(64, 4)
+    labels = torch.randint(3, (64,))
+    hidden = torch.where(inputs[:, 0] > 0, labels, -100)
+    for given, status in ((hidden, "pass"), (labels, "fail")):
+        checks = doctor(nn.Linear(4, 3), Broken(), [(inputs, given)])
+        assert [check.status for check in checks if check.name == "finite"] == [status]

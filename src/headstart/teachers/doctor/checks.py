@@ -120,6 +120,45 @@ def check_labels(agreement: float, chance: float, rows: int, *, renamed: float |
     return passed(name, finding)
 
 
+def check_probabilities(found: bool) -> Check:
+    """A teacher gives logits, not probabilities.
+
+    Args:
+        found: Whether all rows are not negative and sum to 1.
+    """
+    name = "logits"
+    if not found:
+        return passed(name, "gives logits")
+    return Check(
+        name=name,
+        status="fail",
+        finding="no value is negative and every row sums to 1: these are probabilities, no logits",
+        advice="take the softmax off its end, or wrap it: its outputs' log() are logits of the same probabilities",
+    )
+
+
+def check_label_kind(problem: str | None) -> Check | None:
+    """Labels are indices of classes, which the doctor can hold answers against; None where they are."""
+    if problem is None:
+        return None
+    advice = "the checks that compare answers with labels are left out; "
+    advice += "for scores (regression) distil with head='values' and loss='mse', for several labels head='labels'"
+    return Check(name="labels", status="warn", finding=problem, advice=advice)
+
+
+def check_outputs(classes: int, *, compares_classes: bool) -> Check | None:
+    """A student has classes to compare; None where it has."""
+    if classes > 1 or not compares_classes:
+        return None
+    return Check(
+        name="outputs",
+        status="fail",
+        finding="the student has one output, and a softmax over one class is 1 whatever the logit",
+        advice="for a number (regression, a reward model) set head='values' and loss='mse'; for a yes-or-no logit "
+        "head='labels'",
+    )
+
+
 def check_label_range(lowest: int, highest: int, classes: int) -> Check:
     """Labels are indices of the student's classes (-100, for no label, left out)."""
     if lowest >= 0 and highest < classes:

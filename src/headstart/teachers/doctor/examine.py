@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool, Window
+from headstart.distill.heads.head import Head
 from headstart.distill.inputs import Normalisation, first_tensor, renormalise
 from headstart.distill.losses import LossFunction
 from headstart.distill.objective import IGNORED
@@ -30,6 +31,7 @@ _USUAL: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
+_NEEDED = ("forward", "classes", "separate", "logits")  # without these nothing can be distilled at all
 _CACHED = Check(
     name="at hand",
     status="warn",
@@ -51,6 +53,8 @@ def doctor(
     weight: float = 0.9,
     standardize: bool = False,
     parts: Sequence[Batch] | None = None,
+    head: Head | None = None,
+    class_dim: int | None = None,
 ) -> list[Check]:
     """Test a set-up on a few batches, before hours are spent on it.
 
@@ -61,7 +65,8 @@ def doctor(
         model: The student.
         teachers: As in `Distiller`.
         batches: Inputs and labels, `[...]` of int64 with -100 for rows without one, on the device. A few: some hundred
-            labelled rows in all.
+            labelled rows in all. Of other labels (scores, several at once, mappings) it is said that they are, and what
+            can be examined without them is.
         forward: The student's logits `[..., classes]`, from the model and inputs.
         normalisation: Mean and standard deviation, per channel, of the student's images, where it has images.
         window: When to distil, for the forecast of the cost; by default the Distiller's first half.
@@ -71,6 +76,8 @@ def doctor(
         standardize: Whether logits are standardised.
         parts: The first batch once more, in micro-batches. By default its tensors are cut in two by their first
             dimension, if they share it.
+        head: As in `Distiller`: what the outputs are.
+        class_dim: As there: the dimension of the classes, 1 for maps `[batch, classes, height, width]`.
 
     Returns:
         The checks made. One that needs what is not there (a class of labels, images) is left out.
@@ -89,24 +96,37 @@ def doctor(
     if not given:
         raise HeadstartError("doctor: no batches; give a few pairs of inputs and labels")
     device = trials.device_of(given[0][0])
-    student = _Student(model, lambda inputs: forward(model, inputs))
+    student = _Student(model, lambda inputs: forward(model, inputs), class_dim)
     with trials.unchanged(model, training=False), torch.no_grad():
-        own = observe.answers(student.logits, given)
-    found = [_label_range(given, own.shape[-1])]
+        problem = _problem_of_labels(given, student.rows(given[0][0]), head)
+        known = given if problem is None else [(inputs, None) for inputs, _ in given]
+        own = observe.answers(student.rows, known)
+    found = [_label_range(given, own.shape[-1])] if problem is None else []
+    of_all = (
+        checks.check_label_kind(problem),
+        checks.check_outputs(own.shape[-1], compares_classes=head in (None, "classes")),
+    )
+    found += [check for check in of_all if check is not None]
     fit = []
     for teacher in pool.teachers:
         if not isinstance(teacher, Teacher):
             found.append(_CACHED.about(teacher.name))
             continue
         teacher.to(device)
-        about = _examine(teacher, student, own, given, normalisation)
+        about = _examine(teacher, student, own, known, normalisation)
         found += [check.about(teacher.name) for check in about]
-        if all(check.status != "fail" for check in about if check.name in ("forward", "classes", "separate")):
+        if all(check.status != "fail" for check in about if check.name in _NEEDED):
             fit.append(teacher)
-    if fit and found[0].status == "pass":
+    if fit and problem is None and all(check.status == "pass" for check in found if not check.teacher):
         settings = {"loss": loss, "temperature": temperature, "standardize": standardize}
-        found += _with_losses(fit, student, given[0], parts, weight, settings)
-        found += _costs(fit, student, given[0], pool.draw, window or Window(stop=0.5))
+        settings |= {"head": head, "class_dim": class_dim}
+        try:
+            found += _with_losses(fit, student, given[0], parts, weight, settings)
+            if class_dim in (None, -1):
+                found += _costs(fit, student, given[0], pool.draw, window or Window(stop=0.5))
+        except HeadstartError as error:  # what training would be refused for
+            advice = "the Distiller refuses it in training too; change what it names"
+            found.append(Check(name="loss", status="fail", finding=str(error), advice=advice))
     return found
 
 
@@ -116,6 +136,33 @@ class _Student:
 
     model: nn.Module
     logits: Callable[[Any], Tensor]
+    class_dim: int | None = None
+
+    def rows(self, inputs: Any) -> Tensor:
+        """Its logits with the classes last."""
+        return _classes_last(self.logits(inputs), self.class_dim)
+
+
+def _classes_last(logits: Tensor, class_dim: int | None) -> Tensor:
+    logits = logits.unsqueeze(-1) if logits.dim() == 1 else logits
+    return logits if class_dim is None else logits.movedim(class_dim, -1)
+
+
+def _problem_of_labels(batches: Sequence[Batch], logits: Tensor, head: Head | None) -> str | None:
+    """Why labels are no indices of classes; None where they are."""
+    labels = batches[0][1]
+    if not all(isinstance(item, Tensor) for _, item in batches):
+        kind = next(type(item).__name__ for _, item in batches if not isinstance(item, Tensor))
+        return f"labels are a {kind}, no tensor of class indices"
+    if head in ("labels", "values"):
+        return f"labels are {labels.dtype} of shape {list(labels.shape)}, as head={head!r} has them: no class indices"
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        return f"labels are {labels.dtype} of shape {list(labels.shape)}: scores or several labels, no class indices"
+    if labels.shape != logits.shape[:-1]:
+        maps = logits.dim() > 2 and labels.shape == (logits.shape[0], *logits.shape[2:])
+        tell = ": the classes are in dimension 1, give class_dim=1" if maps else ""
+        return f"labels of shape {list(labels.shape)} do not fit logits of shape {list(logits.shape)}{tell}"
+    return None
 
 
 def _label_range(batches: Sequence[Batch], classes: int) -> Check:
@@ -133,12 +180,14 @@ def _examine(
     found = [checks.check_separate(observe.shared_parameters(student.model, teacher.module))]
     try:
         frozen = _frozen(teacher, batches[0][0])
-        said = observe.answers(teacher.logits, batches)
+        said = observe.answers(lambda inputs: _classes_last(teacher.logits(inputs), student.class_dim), batches)
     except Exception as error:  # whatever its forward stumbles over is the finding
         reason = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
         advice = "it must take the inputs that the student is given; its `size`, or Teacher(prepare=...), changes them"
         return [*found, Check(name="forward", status="fail", finding=" ".join(reason.split())[:300], advice=advice)]
     found += [frozen, checks.check_shape(said.shape, own.shape), checks.check_finite(said.bad, said.rows)]
+    if said.probabilities:
+        found.append(checks.check_probabilities(said.probabilities))
     if said.shape != own.shape or not len(said.labels):
         return found
     found.append(checks.check_labels(said.agreement, said.chance, len(said.labels), renamed=said.renamed))

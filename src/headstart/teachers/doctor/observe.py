@@ -15,8 +15,10 @@ from headstart.distill.nonfinite import finite_rows
 from headstart.distill.objective import IGNORED
 from headstart.errors import HeadstartError
 
-Batch = tuple[Any, Tensor]  # inputs, labels
+Batch = tuple[Any, Any]  # inputs, labels
 Forward = Callable[[nn.Module, Any], Tensor]
+
+_NO_CLASS = -1  # a label of no class, in a row that counts
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Answers:
 
     Attributes:
         shape: Of its logits for the first batch.
-        bad: Rows with NaN or infinities.
-        rows: All rows.
+        bad: Rows with NaN or infinities, those labelled -100 left out.
+        rows: All rows but these.
+        probabilities: Whether all rows are not negative and sum to 1.
         losses: Cross-entropy of each labelled row, float64.
         choices: Its first choice for each labelled row.
         labels: The labels of these rows.
@@ -38,6 +41,7 @@ class Answers:
     losses: Tensor
     choices: Tensor
     labels: Tensor
+    probabilities: bool = False
 
     @property
     def agreement(self) -> float:
@@ -66,23 +70,32 @@ def answers(logits: Callable[[Any], Tensor], batches: Iterable[Batch]) -> Answer
 
     Args:
         logits: From a batch's inputs to logits `[..., classes]`.
-        batches: Inputs and labels `[...]` of int64; rows labelled -100, or with no class of that index, have none.
+        batches: Inputs and labels `[...]` of int64; rows labelled -100, or with no class of that index, have none. None
+            where labels are no indices of classes: then no row has one, and all count.
     """
-    shape, bad, total = None, 0, 0
+    shape, bad, total, sums_to_one = None, 0, 0, True
     losses, choices, kept = [], [], []
     for inputs, labels in batches:
         given = logits(inputs).detach()
         shape = shape or tuple(given.shape)
         rows = given.flatten(0, -2)
         finite = finite_rows(rows)
-        bad, total = bad + int((~finite).sum()), total + len(rows)
+        labels = torch.full(given.shape[:-1], _NO_CLASS, device=given.device) if labels is None else labels
+        counts = labels.flatten() != IGNORED
+        bad, total = bad + int((~finite & counts).sum()), total + int(counts.sum())
+        sums_to_one = sums_to_one and _are_probabilities(rows[finite & counts])
         keep = finite & valid(labels.flatten(), rows.shape[-1])
         log_p = widen(rows[keep]).log_softmax(-1)
         label = labels.flatten()[keep]
         losses.append(-log_p.gather(-1, label.unsqueeze(-1)).squeeze(-1).double().cpu())
         choices.append(log_p.argmax(-1).cpu())
         kept.append(label.cpu())
-    return Answers(shape or (), bad, total, torch.cat(losses), torch.cat(choices), torch.cat(kept))
+    return Answers(shape or (), bad, total, torch.cat(losses), torch.cat(choices), torch.cat(kept), sums_to_one)
+
+
+def _are_probabilities(rows: Tensor) -> bool:
+    sums = rows.double().sum(-1)
+    return rows.shape[-1] > 1 and len(rows) > 0 and bool((rows >= 0).all() and ((sums - 1).abs() < 1e-3).all())
 
 
 def valid(labels: Tensor, classes: int) -> Tensor:
