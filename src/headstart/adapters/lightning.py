@@ -35,7 +35,7 @@ else:
                 loaded = [name]
                 break
         bases = tuple(importlib.import_module(f"{name}.callbacks").Callback for name in loaded)
-        return type("Callback", bases, {})
+        return type("Callback", bases, {"__module__": bases[0].__module__})
 
     Callback = _callback_class()
 

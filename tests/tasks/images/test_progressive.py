@@ -65,10 +65,3 @@ def test_a_smaller_image_is_the_same_image() -> None:
 def test_settings_that_make_no_sense_are_refused(content: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ImageData.model_validate({"name": "x", **content})
-
-
-def test_keys_left_at_their_defaults_are_not_written() -> None:
-    """So that recipes, kinds of steps and caches of before stay what they were."""
-    content = ImageData(name="x").model_dump()
-    assert set(content) == {"name", "augment", "seed", "evaluate", "holdout"}
-    assert set(content["augment"]) == {"crop", "flip", "cutout"}

@@ -133,7 +133,7 @@ def test_the_description_says_what_a_teacher_needs(folder: Path) -> None:
     task = make(folder)
     described = task.describe()
     assert described["classes"] == list(CLASSES) and described["channels"] == 1
-    assert described["model"] == {"name": "resnet8", "width": 4}
+    assert ImageModel.model_validate(described["model"]) == MODEL
     assert torch.equal(torch.tensor(described["mean"]), task.mean)
 
 
