@@ -118,7 +118,7 @@ def doctor(
         if all(check.status != "fail" for check in about if check.name in _NEEDED):
             fit.append(teacher)
     if fit and problem is None and all(check.status == "pass" for check in found if not check.teacher):
-        settings = {"loss": loss, "temperature": temperature, "standardize": standardize}
+        settings: dict[str, Any] = {"loss": loss, "temperature": temperature, "standardize": standardize}
         settings |= {"head": head, "class_dim": class_dim}
         try:
             found += _with_losses(fit, student, given[0], parts, weight, settings)
