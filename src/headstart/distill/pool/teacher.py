@@ -176,7 +176,8 @@ class Teacher(TargetSource):
         """The dtype of floating inputs; under autocast, which casts by itself, they stay as they are."""
         if self.dtype is not None:
             return self.dtype
-        if self.autocast is not None or torch.is_autocast_enabled(kind):
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # not on meta, say
+        if self.autocast is not None or autocast:
             return None
         return input_dtype(self.module)
 
