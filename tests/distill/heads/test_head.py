@@ -27,7 +27,7 @@ from headstart.errors import HeadstartError
         ({"head": "labels", "standardize": True}, "standardize means nothing for head='labels'"),
         ({"class_dim": 0}, "class_dim=0 is the batch's dimension"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
 def test_messages(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HeadstartError, match=message):
