@@ -4,7 +4,7 @@ Usage: python benchmarks/demo.py [--workers 2] [--seeds 10] [--repetitions 1000]
 
 A repetition is the demo with other seeds: each of its cells (arm and budget) takes as many runs as the demo has seeds,
 drawn without replacement from the runs of that cell in the big race, and it is judged as the demo is. Finished runs are
-not done again. With 10 seeds it takes about half an hour on 2 cores.
+not done again. With 10 seeds it takes about a quarter of an hour on 2 cores.
 """
 
 from __future__ import annotations
