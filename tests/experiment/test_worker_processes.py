@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from headstart.errors import HeadstartError
-from headstart.experiment.worker_processes import Workers
+from headstart.experiment.worker_processes import Workers, threads_of_a_worker
 
 
 def test_a_process_that_dies_is_told_of_and_replaced() -> None:
@@ -27,10 +27,19 @@ def test_a_process_that_dies_is_told_of_and_replaced() -> None:
         assert workers.call(math.sqrt, 4) == 2
 
 
+def test_step_times_are_taken_with_the_threads_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    before = torch.get_num_threads()
+    for count, threads in {1: before, 2: 3, 4: 1, 8: 1}.items():
+        with threads_of_a_worker(count):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == before
+
+
 def test_a_parent_that_is_killed_takes_its_processes_with_it() -> None:
     code = """
 import os, time
-from headstart.experiment.worker_processes import Workers
+from headstart.experiment.worker_processes import Workers, threads_of_a_worker
 if __name__ == "__main__":
     with Workers(1) as workers:
         print(workers.call(os.getpid), flush=True)

@@ -17,7 +17,7 @@ from headstart.experiment.calibrate import calibrate
 from headstart.experiment.earlier import EarlierRuns
 from headstart.experiment.ray_cluster import Cluster
 from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
-from headstart.experiment.worker_processes import Workers
+from headstart.experiment.worker_processes import Workers, threads_of_a_worker
 from headstart.race import Run, most_telling_first, plan_race, race, race_alone, run_folder
 from headstart.race.definition import begun_recipe
 from headstart.recipe.load import dump_recipe, varied
@@ -76,7 +76,8 @@ def race_recipe(
             raced, pairs = [*arms.values(), *taught.values()], settings.calibration_pairs
             if cluster is not None:
                 return cluster.call(calibrate, raced, teacher_paths=paths, pairs=pairs)
-            return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
+            with threads_of_a_worker(workers):  # as the runs: another number would time other steps
+                return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
 
         pool = stack.enter_context(Workers(workers)) if workers > 1 and cluster is None else cluster
         record = race(

@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -32,7 +33,7 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._threads = max(1, (os.cpu_count() or 1) // count)
+        self._threads = _share(count)
         self._pool = self._new_pool()
 
     def __enter__(self) -> Workers:
@@ -71,6 +72,22 @@ class Workers:
         # Not forked: a fork of a process that has used torch's threads hangs.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._count, mp_context=context, initializer=_begin, initargs=(self._threads,))
+
+
+@contextmanager
+def threads_of_a_worker(count: int) -> Iterator[None]:
+    """Compute here with as many threads as one of `count` workers does; with one worker, with as many as ever."""
+    before = torch.get_num_threads()
+    if count > 1:
+        torch.set_num_threads(_share(count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _share(count: int) -> int:
+    return max(1, (os.cpu_count() or 1) // count)
 
 
 def _begin(threads: int) -> None:
