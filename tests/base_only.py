@@ -1,41 +1,24 @@
-"""A Python that finds only what a plain `pip install headstart` brings.
+"""An environment that holds what a plain `pip install headstart` brings, and nothing else.
 
-The packages are those of pyproject's `dependencies` and of what these require in turn, as their own metadata say; the
-extras are left out. What else is installed cannot be imported in that Python, nor in those that it starts.
+The wheel is built and installed into it. The packages that it needs, those of its metadata and of what these require in
+turn, without extras, are links to those that are installed here: nothing is fetched.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tomllib
+import venv
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-_CUSTOMIZE = """
-import sys
-
-HIDDEN = {hidden!r}
-
-
-class Hides:
-    def __init__(self, finder):
-        self._finder = finder
-
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in HIDDEN else self._finder.find_spec(name, path, target)
-
-    def __getattr__(self, name):
-        return getattr(self._finder, name)
-
-
-sys.meta_path[:] = map(Hides, sys.meta_path)
-"""
 
 
 def base_requirements() -> list[str]:
@@ -62,23 +45,36 @@ def closure(requirements: Iterable[str]) -> set[str]:
     return found
 
 
-def hidden_modules(allowed: set[str]) -> set[str]:
-    """Top-level modules that only packages bring which are not allowed."""
-    return {
-        module
-        for module, packages in packages_distributions().items()
-        if module.isidentifier() and not {canonicalize_name(name) for name in packages} & {*allowed, "headstart"}
-    }
+def link_packages(names: Iterable[str], site: Path) -> None:
+    """Link what these packages installed here into another environment's folder of packages."""
+    for name in names:
+        package = distribution(name)
+        tops = {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}
+        for top in tops:
+            target = site / top
+            if not target.exists():
+                target.symlink_to(Path(str(package.locate_file(top))))
 
 
-def base_environment(folder: Path, *, also: Iterable[str] = ()) -> dict[str, str]:
-    """The environment of a Python with the base alone.
+def build_wheel(folder: Path) -> Path:
+    """Build the project's wheel."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def base_environment(folder: Path, *, also: Iterable[str] = ()) -> Path:
+    """Make the environment, and return its Python.
 
     Args:
-        folder: Gets the module that hides the rest.
+        folder: Gets it.
         also: Requirements of the user's own script.
     """
-    hidden = hidden_modules(closure([*base_requirements(), *also])) - set(sys.stdlib_module_names)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_CUSTOMIZE.format(hidden=sorted(hidden)), encoding="utf-8")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "src")])}
+    venv.create(folder / "venv", symlinks=os.name != "nt")
+    python = folder / "venv" / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*command, str(build_wheel(folder))], check=True, capture_output=True, text=True)
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    link_packages(closure([*base_requirements(), *also]), site)
+    return python
