@@ -40,6 +40,7 @@ def figures_of(race: RaceRecord) -> dict[str, Figure]:
             runs = [run for run in race.runs if run.arm == arm.name and run.budget == budget]
             if runs:
                 figures[f"quality.{arm.name}.{budget:g}-{race.budget_unit}"] = _mean_quality(runs)
+    figures |= _tuning_figures(race)
     for teacher in (teacher for run in race.runs for teacher in run.teachers):
         if teacher.quality is not None:
             figures[f"teacher_quality.{teacher.name}"] = Figure(value=teacher.quality)
@@ -65,6 +66,23 @@ def _result_figures(race: RaceRecord, result: ArmResult) -> dict[str, Figure]:
     ):
         if value is not None:
             figures[name] = Figure(value=value)
+    return figures
+
+
+def _tuning_figures(race: RaceRecord) -> dict[str, Figure]:
+    """What tuning the arms took, and the numbers that they chose."""
+    if race.tuning is None:
+        return {}
+    trials = race.tuning.trials
+    figures = {
+        "tuning_runs": Figure(value=len(trials)),
+        "tuning_seconds": Figure(value=sum(trial.seconds or 0.0 for trial in trials), unit="s"),
+        "tuning_flops": Figure(value=sum(trial.flops or 0.0 for trial in trials), unit="FLOPs"),
+    }
+    for arm, values in race.tuning.chosen.items():
+        for key, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                figures[f"chosen.{arm}.{key}"] = Figure(value=value)
     return figures
 
 

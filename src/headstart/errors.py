@@ -24,6 +24,10 @@ class RecipeError(HeadstartError):
     exit_code = 2
 
 
+class Diverged(HeadstartError):
+    """A training whose loss or quality is no finite number any more."""
+
+
 class DataError(HeadstartError):
     """Data that is missing, unreadable or does not fit the task."""
 

@@ -178,6 +178,41 @@ class Arm(Record):
     seeds: list[int] | None = None
 
 
+class Trial(Record):
+    """A short run before a race, by which an arm's settings were chosen.
+
+    Attributes:
+        values: What was tried, by dotted key.
+        quality: On the samples set aside to tune by; None where training diverged, and `failure` says how.
+        seconds: Of training; of one that diverged, until then.
+    """
+
+    arm: str
+    values: dict[str, Any]
+    seed: int
+    quality: Finite | None = None
+    seconds: Amount | None = None
+    flops: Amount | None = None
+    failure: str = ""
+
+
+class Tuning(Record):
+    """What was done before a race to give each arm settings of its own.
+
+    Attributes:
+        chosen: By arm, what it is raced with, by dotted key; also where there was one value and nothing to choose.
+        budget: Of each trial.
+        samples: How many training samples were set aside to judge trials by.
+    """
+
+    trials: list[Trial] = []
+    chosen: dict[str, dict[str, Any]] = {}
+    budget: float
+    samples: int
+    metric: str = "quality"
+    higher_is_better: bool = True
+
+
 class RaceRecord(Record):
     """Everything about a race, for machines: `race.json`."""
 
@@ -192,6 +227,7 @@ class RaceRecord(Record):
     runs: list[RunRecord] = []
     failures: list[Failure] = []
     cut_short: bool = Field(default=False, description="Whether runs are missing because the time was limited.")
+    tuning: Tuning | None = Field(default=None, description="How the arms got settings of their own, where they did.")
     calibration: Calibration | None = None
     calibration_failure: str = Field(default="", description="Why there is no calibration, where it failed.")
     results: list[ArmResult] = []

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import pytest
 
 from headstart.errors import HeadstartError, RaceError, RecipeError
-from headstart.experiment.race import arm_recipe, race_recipe, run_recipe
+from headstart.experiment.arms import arm_recipe, run_recipe
+from headstart.experiment.race import race_recipe
 from headstart.experiment.race_parts import train_part, unfinished_parts
 from headstart.recipe.recipe import Recipe
 from headstart.records import RaceRecord

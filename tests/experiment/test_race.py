@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headstart.errors import DataError, HeadstartError, RecipeError, TeacherError
-from headstart.experiment.race import arm_recipe, race_recipe, run_recipe
+from headstart.experiment.arms import arm_recipe, run_recipe
+from headstart.experiment.race import race_recipe
 from headstart.experiment.train_teachers import teacher_recipes
 from headstart.recipe.load import varied
 from headstart.recipe.recipe import Recipe

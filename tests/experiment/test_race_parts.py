@@ -9,6 +9,7 @@ import pytest
 from headstart.errors import RaceError, RecipeError
 from headstart.experiment.race import race_recipe
 from headstart.experiment.race_parts import train_part, unfinished_parts
+from headstart.records import RunRecord
 from headstart.train.watcher import SilentWatcher
 from tests.tiny import racing, tiny_recipe, weight_bits
 
@@ -31,6 +32,7 @@ def test_parts_make_the_race_that_one_process_makes(tiny_data: Path, tmp_path: P
         train_part(recipe, folder, part)
         assert unfinished_parts(recipe, folder) == parts[number + 1 :]
     again = train_part(recipe, folder, parts[-1])
+    assert isinstance(again, RunRecord)
     assert (again.arm, again.budget, again.seed) == ("baseline", 8.0, 0)
 
     watcher = Noting()

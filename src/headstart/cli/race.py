@@ -50,12 +50,12 @@ def race(
         ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print a command for each teacher and run still to be done, and end.")
+        bool, typer.Option("--plan", help="Print a command for each teacher, trial and run still to be done, and end.")
     ] = False,
     only: Annotated[str, typer.Option(help="Do this one alone, as a line of --plan says.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Race arms x budgets x seeds, and judge how much faster than the baseline they are.
+    r"""Race arms x budgets x seeds, and judge how much faster than the baseline they are.
 
     [bold]headstart race recipes/demo.yaml --out runs/demo[/]
     [bold]headstart race recipes/demo.yaml race.seeds=[3,4,5] distill.stop=0.3 --out runs/other[/]
@@ -63,6 +63,7 @@ def race(
     --budgets 500,1000,2000 --out runs/mine[/]
     [bold]headstart race recipes/demo.yaml --out runs/night --hours 8[/]
     [bold]headstart race recipes/cifar10.yaml race.curve=cyclic race.budgets=[0.5,1.5,3.5] --out runs/cyclic[/]
+    [bold]headstart race recipes/cifar10.yaml data.tuning=5000 race.tune.train.lr=\[0.1,0.2,0.4] --out runs/tuned[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --on ray --gpus 1[/]
     [bold]headstart race recipes/demo.yaml --out runs/demo --plan > jobs.txt[/]
 

@@ -76,7 +76,8 @@ class RacedRecipe(Raced):
 
     def race(self, workers: int, cluster: Cluster | None, hours: float | None) -> RaceRecord:  # noqa: D102
         from headstart.commands.console import Display
-        from headstart.experiment.race import planned_runs, race_recipe
+        from headstart.experiment.arms import planned_runs
+        from headstart.experiment.race import race_recipe
         from headstart.recipe.load import load_recipe
 
         recipe, command = load_recipe(self.path, self.overrides), shlex.join(self.words())

@@ -14,7 +14,7 @@ from headstart.race.listener import Listener, Silent
 from headstart.race.one_run import RaceFunction
 from headstart.race.plan import plan_race
 from headstart.race.scheduler import Work
-from headstart.records import Arm, Calibration, Curve, RaceRecord
+from headstart.records import Arm, Calibration, Curve, RaceRecord, Tuning
 
 
 def race(
@@ -37,6 +37,7 @@ def race(
     curve: Curve = "separate",
     hours: float | None = None,
     earlier: Earlier | None = None,
+    tuning: Tuning | None = None,
 ) -> RaceRecord:
     """Race arms over budgets and seeds, and judge how much faster than the baseline each of them is.
 
@@ -72,6 +73,7 @@ def race(
             decide most come first (`most_telling_first`); `cut_short` says that some were left out, and the next start
             goes on. Default: all are run.
         earlier: Reads runs that an earlier version has left in the folder. Default: they are taken as they stand.
+        tuning: How the arms got their settings, for the record. Default: nothing is known of it.
 
     Returns:
         The race, judged, as written to `race.json`; failed runs are in its `failures`. Only runs of the arms, budgets
@@ -115,6 +117,7 @@ def race(
         recipe=recipe,
         command=command,
         environment=dict(environment or {}),
+        tuning=tuning,
     )
     with race_alone(Path(folder)):
         book = open_book(Path(folder), plan, made_of, earlier)

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from headstart.config import Config, Seed
 from headstart.recipe.cycles import number_of_cycles
+from headstart.recipe.tuned_settings import Tuned, every_combination
 from headstart.records import Curve
 
 
@@ -22,6 +23,9 @@ class RaceArm(Config):
     """Its own budgets, some of the race's, where the others could not change the answer; null: all."""
     seeds: list[Seed] | None = None
     """Its own seeds, some of the race's, where more would not be worth their time; null: all."""
+    tune: Tuned = Field(default_factory=dict)
+    """Its own lists of values to choose from, in place of those of `race.tune` for the same keys, or beside them. A
+    list of one value sets it, and there is nothing to choose."""
 
 
 class Race(Config):
@@ -41,6 +45,11 @@ class Race(Config):
     """The arm that the others are compared with."""
     primary: str
     """The arm that the verdict is about: named before the race."""
+    tune: Tuned = Field(default_factory=dict)
+    """Values to choose from, by dotted key: `{train.lr: [0.05, 0.1, 0.2]}`. Before the race each arm gets its own, by
+    short runs at the smallest budget, judged on the `data.tuning` samples set aside; several keys make a grid."""
+    tune_seeds: list[Seed] = Field([1000], min_length=1)
+    """Seeds of the runs that `tune` takes, none of the race's; values are compared by their mean over them."""
     calibration_pairs: PositiveInt = 30
     """How often each kind of step is timed to calibrate the seconds."""
 
@@ -62,6 +71,42 @@ class Race(Config):
                 raise ValueError(f"budgets, with curve=cyclic: {error}") from None
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_set_a_key(self) -> Race:
+        for name, arm in self.arms.items():
+            for key in {**self.tune, **arm.tune}:
+                if key in arm.set:
+                    raise ValueError(
+                        f"arms.{name}.set: {key} is tuned too; write the value as arms.{name}.tune: "
+                        f"{{{key}: [{arm.set[key]}]}}, which sets it"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _baseline_tuned_as_hard(self) -> Race:
+        tried = {name: len(self.settings_to_try(name)) for name in self.arms}
+        hardest = max(tried, key=tried.__getitem__)
+        if tried[self.baseline] < tried[hardest]:
+            raise ValueError(
+                f"tune: {self.baseline} has {tried[self.baseline]} settings to choose from and {hardest} "
+                f"{tried[hardest]}; the baseline is tuned at least as hard as any arm, or the race favours the arm"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_of_its_own(self) -> Race:
+        shared = set(self.seeds) & set(self.tune_seeds)
+        if shared and any(len(self.settings_to_try(name)) > 1 for name in self.arms):
+            raise ValueError(
+                f"tune_seeds: {min(shared)} is a seed of the race too; settings chosen with it would suit that seed's "
+                "runs by chance. Give another one"
+            )
+        return self
+
+    def settings_to_try(self, arm: str) -> list[dict[str, Any]]:
+        """The settings that an arm chooses from, by dotted key; one, perhaps empty, where there is no choice."""
+        return every_combination({**self.tune, **self.arms[arm].tune})
+
     def overrides(self, arm: str) -> dict[str, Any]:
         """What an arm changes in the recipe: what it sets itself, and the cycles of a cyclic race."""
         own = self.arms[arm].set
@@ -75,7 +120,7 @@ class Race(Config):
                 raise ValueError(f"{budget:g} trains nothing; budgets are lengths of training above 0")
         return budgets
 
-    @field_validator("budgets", "seeds")
+    @field_validator("budgets", "seeds", "tune_seeds")
     @classmethod
     def _each_once(cls, values: list[float]) -> list[float]:
         for value in values:

@@ -15,6 +15,7 @@ from headstart.report.pictures.canvas import Picture
 from headstart.report.pictures.curves import speedup_picture, tradeoff_picture
 from headstart.report.pictures.time_split import time_picture
 from headstart.report.pictures.training import training_pictures
+from headstart.report.tuning_table import tuning_table
 
 PAGE = "report.html"
 
@@ -113,6 +114,7 @@ def render_page(
         failures=result_tables.failure_table(record),
         step_times=result_tables.step_table(record),
         arms=setup_tables.arm_table(record),
+        tuning=tuning_table(record),
         differences=setup_tables.difference_table(record),
         environment=setup_tables.environment_table(record),
         runs=run_table.run_table(record, folder),

@@ -6,6 +6,7 @@ from headstart.race import speedup_at_quality
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import figures
 from headstart.report.figures import CLOCK_NAMES, QualityScale
+from headstart.report.tuning import tuning_sentences
 
 
 def primary_result(record: RaceRecord) -> ArmResult | None:
@@ -47,7 +48,7 @@ def judgement(record: RaceRecord) -> str:
 
 
 def caveats(record: RaceRecord) -> list[str]:
-    """What limits the verdict: seeds that it lacks, runs that failed and runs still to come, a sentence each."""
+    """What limits the verdict, a sentence each: seeds that it lacks, runs that failed or are still to come, tuning."""
     planned = sum(len(record.budgets_of(arm)) * len(record.seeds_of(arm)) for arm in record.arms)
     failed = len(record.failures)
     missing = planned - failed - len(record.runs)
@@ -61,7 +62,7 @@ def caveats(record: RaceRecord) -> list[str]:
     if missing > 0:
         why = ": there was no time for more" if record.cut_short else ""
         sentences.append(f"{missing} of {planned} runs {'is' if missing == 1 else 'are'} still to come{why}.")
-    return sentences
+    return [*sentences, *tuning_sentences(record)]
 
 
 def quality_sentence(record: RaceRecord, quality: float) -> str:

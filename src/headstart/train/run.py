@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from headstart.distill.last_call import LastCall
-from headstart.errors import HeadstartError
+from headstart.errors import Diverged
 from headstart.recipe.cycles import cycle_ends
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord
@@ -174,7 +174,7 @@ def _evaluate(session: Session, place: RunFolder, step: int) -> Evaluation:
     evaluation = session.evaluate()
     for name, value in {session.task.metric: evaluation.quality, **evaluation.others}.items():
         if not math.isfinite(value):
-            raise HeadstartError(f"{place.path}: {name} is {value} after step {step}; {_DIVERGED}")
+            raise Diverged(f"{place.path}: {name} is {value} after step {step}; {_DIVERGED}")
     return evaluation
 
 
@@ -184,7 +184,7 @@ def _measure(session: Session, place: RunFolder, step: int, loss: float, seconds
     parts = {} if last is None or last.step != step - 1 else _parts(last)
     loss, *means = ranks.mean([loss, *parts.values()])
     if not math.isfinite(loss):
-        raise HeadstartError(f"{place.path}: the loss is {loss} at step {step}; {_DIVERGED}")
+        raise Diverged(f"{place.path}: the loss is {loss} at step {step}; {_DIVERGED}")
     line = {"step": step, "seconds": round(seconds, 4), "loss": loss, "lr": session.optimizer.param_groups[0]["lr"]}
     if last is not None and parts:
         line |= {**dict(zip(parts, means, strict=True)), "weight": last.weight}

@@ -97,9 +97,29 @@ def test_held_out_images_are_trained_on_by_nobody_and_are_the_same_for_every_see
     assert unused[0] == unused[1] and len(unused[0]) == 14
 
 
-@pytest.mark.parametrize(("evaluate", "count"), [("test", 20), ("validation", 14)])
+def test_images_to_tune_by_are_neither_trained_on_nor_those_of_the_validation(folder: Path) -> None:
+    def judged(**settings: Any) -> list[bytes]:
+        shown: list[Tensor] = []
+
+        def forward(inputs: Tensor) -> Tensor:
+            shown.append(inputs)
+            return inputs.flatten(1)[:, :3]
+
+        make(folder, **settings).evaluate(forward)
+        return [image.numpy().tobytes() for image in torch.cat(shown)]
+
+    both = {"holdout": 14, "tuning": 10}
+    tuning = make(folder, evaluate="tuning", **both)
+    assert tuning.samples == make(folder, **both).samples == 26
+    trained = {tuple(tuning.batch(step, 13).samples.tolist()) for step in range(2)}
+    assert sorted(index for part in trained for index in part) == list(range(26))
+    one, other = judged(evaluate="tuning", **both), judged(evaluate="validation", **both)
+    assert (len(one), len(other)) == (10, 14) and not set(one) & set(other)
+
+
+@pytest.mark.parametrize(("evaluate", "count"), [("test", 20), ("validation", 14), ("tuning", 9)])
 def test_evaluation_counts_every_held_out_image_once(folder: Path, evaluate: str, count: int) -> None:
-    task = make(folder, evaluate=evaluate, holdout=14)
+    task = make(folder, evaluate=evaluate, holdout=14, tuning=9)
     shown: list[Tensor] = []
 
     def forward(inputs: Tensor) -> Tensor:
@@ -142,6 +162,8 @@ def test_the_description_says_what_a_teacher_needs(folder: Path) -> None:
     [
         ({"holdout": 50}, "data.holdout=50 leaves none of the 50 images"),
         ({"evaluate": "validation"}, "needs data.holdout above 0"),
+        ({"evaluate": "tuning", "holdout": 9}, "data.evaluate=tuning needs data.tuning above 0"),
+        ({"holdout": 30, "tuning": 20}, "data.holdout=30 and data.tuning=20 leave none of the 50 images"),
     ],
 )
 def test_settings_that_leave_no_images_are_refused(folder: Path, settings: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,37 @@ def test_held_out_documents_are_nobodys_to_train_on(folder: Path) -> None:
     assert texts(choose(folder, holdout=100)[1]) == aside
     assert train.key != held_out.key
     assert held_out.origin.endswith("train.parquet (100 documents held out of it)")
+
+
+def test_documents_to_tune_by_are_neither_trained_on_nor_judged_on(folder: Path) -> None:
+    train, judged = choose(folder, holdout=100, tuning=60)
+    _, tuned_by = choose(folder, holdout=100, tuning=60, evaluate="tuning")
+    parts = [texts(documents) for documents in (train, judged, tuned_by)]
+    assert [len(part) for part in parts] == [440, 100, 60]
+    assert sorted(text for part in parts for text in part) == sorted(ALL)
+    assert parts[1] == texts(choose(folder, holdout=100)[1])  # what a race is judged by stays the same
+    assert len({documents.key for documents in (train, judged, tuned_by, *choose(folder, holdout=100))}) == 5
+    assert tuned_by.origin.endswith("(60 documents held out of it to tune by)")
+    add(folder, "validation")
+    assert texts(choose(folder, tuning=60)[1]) == ["of validation"]
+    assert len(texts(choose(folder, tuning=60, evaluate="tuning")[1])) == 60
+
+
+def test_keys_of_the_cache_are_what_they_were_before_documents_were_set_aside_to_tune_by(folder: Path) -> None:
+    train, judged = choose(folder, documents=500, holdout=3)
+    for documents, held_out in ((train, False), (judged, True)):
+        choices = (documents.source.key, 500, 3, held_out)
+        assert documents.key == hashlib.sha256(repr(choices).encode()).hexdigest()[:24]
+
+
+def test_settings_that_leave_no_documents_to_tune_by(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.evaluate=tuning needs data\.tuning above 0"):
+        choose(folder, evaluate="tuning", holdout=3)
+    train, _ = choose(folder, documents=10, holdout=4, tuning=6)
+    with pytest.raises(DataError, match=r"10 documents, and data\.holdout=4 and data\.tuning=6 leave none"):
+        texts(train)
+    with pytest.raises(DataError, match=r"data\.tuning count documents, which data\.streaming does not"):
+        choose(folder, streaming=True, tuning=3)
 
 
 def test_the_first_documents_only(folder: Path) -> None:

@@ -73,10 +73,14 @@ class ImageData(Config):
     """Augmentation of the training images."""
     seed: int | None = Field(None, ge=0, lt=SEEDS)
     """Of the order and the augmentation, so that runs of several seeds can share cached targets; null: `train.seed`."""
-    evaluate: Literal["test", "validation"] = "test"
-    """Judge on the test split, or on `holdout` images taken out of the training split (to choose settings)."""
+    evaluate: Literal["test", "validation", "tuning"] = "test"
+    """Judge on the test split, or on images taken out of the training split (to choose settings): those of `holdout`,
+    or those of `tuning`, as `race.tune` does."""
     holdout: int = Field(0, ge=0)
     """How many training images to set aside: the same ones for every seed. They are trained on by nobody."""
+    tuning: int = Field(0, ge=0)
+    """How many further training images to set aside, for `race.tune` to choose settings by: others than those of
+    `holdout`. They are trained on by nobody, and no race is judged by them."""
 
     @model_validator(mode="after")
     def _of_streamed_images(self) -> ImageData:

@@ -64,9 +64,13 @@ class MlmData(Config):
     """Fraction of a sequence's tokens to predict: the same number in each sequence, drawn anew each epoch."""
     seed: int | None = Field(None, ge=0, lt=SEEDS)
     """Of the order and the masking, so that runs of several seeds can share cached targets; null: `train.seed`."""
-    evaluate: Literal["test", "validation"] = "test"
-    """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training one."""
+    evaluate: Literal["test", "validation", "tuning"] = "test"
+    """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training one.
+    `tuning`: on the documents of `tuning`, as `race.tune` does."""
     holdout: int = Field(0, ge=0)
     """How many training documents to set aside: the same ones for every seed. They are trained on by nobody."""
+    tuning: int = Field(0, ge=0)
+    """How many further training documents to set aside, for `race.tune` to choose settings by: others than those of
+    `holdout`. They are trained on by nobody, and no race is judged by them."""
     evaluate_sequences: int | None = Field(2000, ge=1)
     """Judge on no more than this many sequences, spread evenly over the held-out text; null: all."""

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
@@ -33,26 +33,33 @@ class Documents:
         source: The split.
         first: Only so many, from the first on; None: all.
         holdout: How many of these are drawn to be set aside.
-        held_out: Whether this is the documents set aside, or the others.
+        tuning: How many further ones are.
+        part: Those set aside under either name, or the others.
         stream: Whether there are too many to go through: these are only ever read from the first on.
     """
 
     source: Source
     first: int | None = None
     holdout: int = 0
-    held_out: bool = False
+    tuning: int = 0
+    part: Literal["others", "holdout", "tuning"] = "others"
     stream: bool = False
 
     @property
     def key(self) -> str:
         """Changes when the documents do."""
-        choices = (self.source.key, self.first, self.holdout, self.held_out)
+        # As it was before anything was set aside to tune by, where nothing is: what is in the cache stays there.
+        aside = (self.tuning, self.part) if self.tuning else (self.part == "holdout",)
+        choices = (self.source.key, self.first, self.holdout, *aside)
         return hashlib.sha256(repr(choices).encode()).hexdigest()[:24]
 
     @property
     def origin(self) -> str:
         """Where they are from, for messages and reports."""
-        return self.source.origin + (f" ({self.holdout} documents held out of it)" if self.held_out else "")
+        if self.part == "others":
+            return self.source.origin
+        count, purpose = (self.tuning, " to tune by") if self.part == "tuning" else (self.holdout, "")
+        return f"{self.source.origin} ({count} documents held out of it{purpose})"
 
     def batches(self, doing: str) -> Iterator[list[str]]:
         """The documents in their order, with a progress bar that says what is done with them.
@@ -81,13 +88,15 @@ class Documents:
     def _chosen(self) -> NDArray[np.bool_]:
         """Which documents of the split these are, `[documents]`; those that come after are left out."""
         count = min(self.source.count(), self.first or sys.maxsize)
-        if self.holdout >= count:
-            raise DataError(
-                f"{self.source.origin}: {count} documents, and data.holdout={self.holdout} leaves none of them"
-            )
-        chosen = np.full(count, not self.held_out)
-        if self.holdout:
-            chosen[np.random.default_rng(_SEED).permutation(count)[: self.holdout]] = self.held_out
+        aside = self.holdout + self.tuning
+        if aside >= count:
+            told = f"data.holdout={self.holdout}" + (f" and data.tuning={self.tuning}" if self.tuning else "")
+            verb = "leave" if self.tuning else "leaves"
+            raise DataError(f"{self.source.origin}: {count} documents, and {told} {verb} none of them")
+        order = np.random.default_rng(_SEED).permutation(count) if aside else np.arange(count)
+        parts = {"holdout": order[: self.holdout], "tuning": order[self.holdout : aside], "others": order[aside:]}
+        chosen = np.zeros(count, dtype=bool)
+        chosen[parts[self.part]] = True
         return chosen
 
     def _those(self, chosen: NDArray[np.bool_], doing: str) -> Iterator[list[str]]:
@@ -107,16 +116,23 @@ def choose_documents(data: MlmData, splits: Mapping[str, Source]) -> tuple[Docum
         DataError: A split is missing, or settings do not go together.
     """
     source = pick_split(splits, "train", data.name)[1]
-    if data.streaming and (data.documents or data.holdout):
+    if data.streaming and (data.documents or data.holdout or data.tuning):
         raise DataError(
-            "data.documents and data.holdout count documents, which data.streaming does not; leave them out"
+            "data.documents, data.holdout and data.tuning count documents, which data.streaming does not; leave them "
+            "out"
         )
-    train = Documents(source, data.documents, data.holdout, stream=data.streaming)
+    train = Documents(source, data.documents, data.holdout, data.tuning, stream=data.streaming)
+    if data.evaluate == "tuning":
+        if not data.tuning:
+            raise DataError(
+                "data.evaluate=tuning needs data.tuning above 0: the number of training documents to set aside"
+            )
+        return train, replace(train, part="tuning")
     if data.evaluate in splits or "validation" in splits:
         _, source, note = pick_split(splits, data.evaluate, data.name)
         return train, Documents(replace(source, origin=source.origin + note), stream=data.streaming)
     if data.holdout:
-        return train, replace(train, held_out=True)
+        return train, replace(train, part="holdout")
     raise DataError(
         f"{data.name} has no {data.evaluate} split to judge on, only {', '.join(splits)}; set data.holdout to a number "
         "of training documents to set aside for that"

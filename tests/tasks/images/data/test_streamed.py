@@ -78,6 +78,10 @@ def test_held_out_training_images_are_trained_on_by_nobody(photos: dict[str, Pat
     trained = torch.cat([one.training(step, 10, part=0, parts=1).labels for step in range(3)])
     everything = torch.cat([trained, held_out(one)[1]])
     assert everything.bincount().tolist() == [16, 16, 16]
+    parted = [feed(photos["tree"], evaluate=evaluate, holdout=9, tuning=9) for evaluate in ("validation", "tuning")]
+    assert [part.samples for part in parted] == [30, 30]
+    aside = torch.cat([held_out(part)[1] for part in parted])
+    assert torch.equal(aside.bincount(), held_out(one)[1].bincount())
 
 
 def test_images_are_judged_at_a_size_of_their_own(photos: dict[str, Path]) -> None:

@@ -59,19 +59,24 @@ class Feed(Protocol):
 
 
 def split_off(count: int, data: ImageData) -> tuple[Tensor, Tensor]:
-    """Which of the training images to train on, and which to set aside; both in their order.
+    """Which of the training images to train on, and which of those set aside to judge by; both in their order.
 
     Raises:
         DataError: There are none to train on, or none to judge by.
     """
-    if data.holdout >= count:
-        raise DataError(f"data.holdout={data.holdout} leaves none of the {count} images of {data.name} to train on")
-    if data.evaluate == "validation" and not data.holdout:
-        raise DataError(
-            "data.evaluate=validation needs data.holdout above 0: the number of training images to set aside"
-        )
+    aside = data.holdout + data.tuning
+    if aside >= count:
+        told = f"data.holdout={data.holdout}" + (f" and data.tuning={data.tuning}" if data.tuning else "")
+        verb = "leave" if data.tuning else "leaves"
+        raise DataError(f"{told} {verb} none of the {count} images of {data.name} to train on")
+    for evaluate, key in (("validation", "holdout"), ("tuning", "tuning")):
+        if data.evaluate == evaluate and not getattr(data, key):
+            raise DataError(
+                f"data.evaluate={evaluate} needs data.{key} above 0: the number of training images to set aside"
+            )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(_HOLDOUT_SEED))
-    return order[data.holdout :].sort().values, order[: data.holdout].sort().values
+    judged = order[data.holdout : aside] if data.evaluate == "tuning" else order[: data.holdout]
+    return order[aside:].sort().values, judged.sort().values
 
 
 def check_classes(test: tuple[str, ...], train: tuple[str, ...], name: str) -> None:

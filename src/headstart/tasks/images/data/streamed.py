@@ -52,7 +52,7 @@ class StreamedImages:
         decoder = Decoder(train.images, train.origin, training_transform(data.size, flip=data.augment.flip), seed=seed)
         pinned = self._device.type == "cuda"
         self._ahead = DecodeAhead(decoder, _Keys(kept, seed), workers=self._workers, pinned=pinned)
-        test, self._test_rows = (train, held_out) if data.evaluate == "validation" else _test(data.name, train)
+        test, self._test_rows = (train, held_out) if data.evaluate != "test" else _test(data.name, train)
         self._test_labels = test.labels[self._test_rows]
         self._test_decoder = Decoder(test.images, test.origin, evaluation_transform(side), seed=seed)
 
