@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.distill import Distiller, Teacher, TeacherPool, Window
     from headstart.errors import HeadstartError
+    from headstart.init import Inherited, init_from
     from headstart.race import race, race_table, read_race
     from headstart.records import RaceRecord, RunRecord
     from headstart.teachers import load_teacher
@@ -21,12 +22,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Distiller": "distill",
     "HeadstartError": "errors",
+    "Inherited": "init",
     "RaceRecord": "records",
     "RunRecord": "records",
     "Teacher": "distill",
     "TeacherPool": "distill",
     "Window": "distill",
     "doctor": "teachers.doctor",
+    "init_from": "init",
     "load_teacher": "teachers",
     "race": "race",
     "race_table": "race",
@@ -36,12 +39,14 @@ _HOMES = {
 __all__ = [
     "Distiller",
     "HeadstartError",
+    "Inherited",
     "RaceRecord",
     "RunRecord",
     "Teacher",
     "TeacherPool",
     "Window",
     "doctor",
+    "init_from",
     "load_teacher",
     "race",
     "race_table",

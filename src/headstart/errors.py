@@ -40,6 +40,12 @@ class TeacherError(HeadstartError):
     exit_code = 4
 
 
+class InitError(HeadstartError):
+    """A model whose weights a student cannot start from: unrelated, of a shape that the way does not take, damaged."""
+
+    exit_code = 4
+
+
 class Preempted(HeadstartError):
     """SIGTERM asked a run to leave: it has written a checkpoint, and the same command goes on from there."""
 

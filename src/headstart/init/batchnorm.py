@@ -1,0 +1,39 @@
+"""Running statistics of BatchNorm, taken anew once the channels have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from headstart.init.observe import evaluating
+
+
+def retake(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> bool:
+    """Average the statistics of some batches into every BatchNorm that keeps any; the rest of the model stays in eval.
+
+    Args:
+        model: The student; its modes are afterwards what they were.
+        batches: Batches as `forward` takes them.
+        forward: How a batch is given.
+
+    Returns:
+        Whether there was a BatchNorm.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return False
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(model), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # an average over all batches alike
+            norm.train()
+        for batch in batches:
+            forward(model, batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return True

@@ -1,0 +1,71 @@
+"""Residual networks: ours for small images, torchvision's and timm's, of basic or of bottleneck blocks."""
+
+from headstart.init.families.family import Family, Joins
+from headstart.init.roles import Table
+from headstart.init.side import Side
+
+
+def _joins(side: Side) -> Joins:
+    """A shortcut without parameters joins its ends; where it adds channels, the old ones lie in the middle."""
+    stages = sorted({int(name[5]) for name in side.names if name[:5] == "layer" and name[5:6].isdigit()})
+    plain = [stage for stage in stages if not any(name.startswith(f"layer{stage}.0.downsample") for name in side.names)]
+    aliases, nested, last = {"last": f"stage{stages[-1]}"}, {}, side.shape("bn1.weight")[0]
+    for stage in stages:
+        width = _width(side, stage)
+        if stage in plain and width == last:
+            aliases[f"stage{stage}"] = aliases.get(f"stage{stage - 1}", f"stage{stage - 1}")
+        elif stage in plain:
+            nested[f"stage{stage}"] = aliases.get(f"stage{stage - 1}", f"stage{stage - 1}")
+        last = width
+    aliases["last"] = aliases.get(aliases["last"], aliases["last"])
+    return Joins(aliases, nested)
+
+
+def _width(side: Side, stage: int) -> int:
+    bottleneck = f"layer{stage}.0.conv3.weight"
+    return side.shape(bottleneck if bottleneck in side.names else f"layer{stage}.0.conv2.weight")[0]
+
+
+_AROUND = """
+    conv1.weight                     stage0 . . .
+    bn1.*                            stage0
+    layer@.#.downsample.*.*          stage@ <stage@- . . | stage@
+    fc.*                             classes <last | classes
+    linear.*                         classes <last | classes
+"""
+
+BASIC = Family(
+    name="ResNet of basic blocks",
+    sign=r"layer1\.0\.conv2\.weight",
+    table=Table(f"""
+        {_AROUND}
+        layer@.#0.conv1.weight       inner@# <stage@- . .
+        layer@.#.conv1.weight        inner@# <stage@ . .
+        layer@.#.bn1.*               inner@#
+        layer@.#.conv2.weight        stage@ <inner@# . .
+        layer@.#.bn2.*               stage@
+    """),
+    joins=_joins,
+    norms=False,  # of each channel alone
+    first_is_special=True,
+    closing=r"layer\d+\.\d+\.bn2\.(weight|bias)",
+)
+
+BOTTLENECK = Family(
+    name="ResNet of bottleneck blocks",
+    sign=r"layer1\.0\.conv3\.weight",
+    table=Table(f"""
+        {_AROUND}
+        layer@.#0.conv1.weight       inner@# <stage@- . .
+        layer@.#.conv1.weight        inner@# <stage@ . .
+        layer@.#.bn1.*               inner@#
+        layer@.#.conv2.weight        middle@# <inner@# . .
+        layer@.#.bn2.*               middle@#
+        layer@.#.conv3.weight        stage@ <middle@# . .
+        layer@.#.bn3.*               stage@
+    """),
+    joins=_joins,
+    norms=False,  # of each channel alone
+    first_is_special=True,
+    closing=r"layer\d+\.\d+\.bn3\.(weight|bias)",
+)
