@@ -50,6 +50,20 @@ class TeacherCost(Record):
     cache_flops: Amount | None = None
 
 
+class StoppedRecord(Record):
+    """An automatic stop that has come.
+
+    `step`: the optimiser step at which it was decided; `end`: the one after the last that was distilled; `reason`:
+    `passed`, `disagreement` or `cap`; `told`: all of it in a sentence.
+    """
+
+    step: int
+    end: int
+    total_steps: int
+    reason: str
+    told: str = ""
+
+
 class RunRecord(Record):
     """One training at one budget with one seed.
 
@@ -80,6 +94,7 @@ class RunRecord(Record):
     energy_joules: Amount | None = Field(default=None, description="Energy of training, where the machine tells.")
     memory_bytes: int | None = None
     teachers: list[TeacherCost] = []
+    stopped: StoppedRecord | None = Field(default=None, description="Where an automatic stop closed the window.")
     losses: dict[str, Finite] = {}
     settings: dict[str, Any] = Field(default={}, description="The resolved recipe.")
     environment: dict[str, str] = {}

@@ -111,6 +111,7 @@ class DistillCallback(Callback):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the Distiller's state in; no teacher's weights are part of it."""
         if self.distiller is not None:
+            self.distiller.current_step = trainer.global_step  # all processes save, and agree on the step's end
             checkpoint[_STATE] = self.distiller.state_dict()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -138,7 +139,7 @@ def distill(
 
 def _go_on(distiller: Distiller, step: int, total_steps: int) -> None:
     """Have a Distiller go on in a further training."""
-    if not distiller.window.closed(distiller.current_step, distiller.total_steps):
+    if not distiller.closed:
         distiller.total_steps = total_steps
     elif step < distiller.current_step:
         raise HeadstartError(

@@ -129,6 +129,7 @@ class DistillTrainer(Trainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if self.distiller is not None:
+            self.distiller.current_step = self.state.global_step  # all processes save, and agree on the step's end
             states: Any = self.state.stateful_callbacks
             states[_STATE] = {"args": {}, "attributes": self.distiller.state_dict()}
         super()._save_checkpoint(*args, **kwargs)
@@ -140,13 +141,18 @@ class DistillTrainer(Trainer):
         if self.distiller is None or step < self.distiller.current_step:  # a batch size that did not fit begins anew
             states: Any = self.state.stateful_callbacks
             saved = states.get(_STATE, {}).get("attributes")
-            told = head_options(self.model, inputs.get("labels"))
+            told = {**head_options(self.model, inputs.get("labels")), "warmup": self._warmup()}
             self.distiller = self._waiting.start(total_steps=self.state.max_steps, state=saved, **told)
         self.distiller.total_steps = self.state.max_steps
         self.distiller.current_step = step
-        if self.distiller.window.closed(step, self.state.max_steps):
+        if self.distiller.closed:
             self._waiting.rest()
         return self.distiller
+
+    def _warmup(self) -> float:
+        """The fraction of training in which the learning rate rises."""
+        steps = max(1, self.state.max_steps)
+        return min(self.args.get_warmup_steps(steps) / steps, 0.99)
 
     def _teachers_own(self) -> set[str]:
         """The inputs that only teachers take; where the Trainer drops no columns, a student may take any."""

@@ -38,6 +38,8 @@ def train(
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
+        if record.stopped is not None:
+            print(record.stopped.told)
         print(f"{record.metric} {record.quality:.4f} after {record.seconds:.1f} s of training; run folder: {out}")
 
 

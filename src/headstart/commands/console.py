@@ -106,6 +106,8 @@ class Display(Watcher):
             f"{escape(record.metric)} {record.quality:.4f} in {record.seconds:.1f} s",
             highlight=False,
         )
+        if record.stopped is not None:
+            self.note(f"  {record.stopped.told}")
 
     def run_failed(self, failure: Failure) -> None:
         """A run has failed."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +24,13 @@ from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
+from headstart.distill.stopping import WARMUP, Stopped, automatic_stop, latest_stop
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.distill.task_loss import is_class_index, task_loss
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
+
+logger = logging.getLogger(__name__)
 
 
 class Distiller:
@@ -41,10 +46,15 @@ class Distiller:
         total_steps: Optimiser steps of the whole training; the window's fractions refer to it.
         start: Fraction of training at which distillation begins.
         stop: Fraction at which it ends. Default 0.5; docs/defaults.md has the measurements behind this and the next
-            ones.
+            ones. `"auto"`: as soon as the teacher no longer helps, see docs/window.md. That compares student and
+            teacher by the labels of classes, so each call has to have them, and targets have to be whole logits.
         every: Distil on every k-th step only; the mean weight in the window is then weight / k.
         ramp_up: Fraction of training over which the weight rises, inside the window.
-        ramp_down: Fraction of training over which it falls, inside the window.
+        ramp_down: Fraction of training over which it falls, inside the window. An automatic stop that comes before the
+            cap ends in a ramp of 0.01 at least.
+        cap: With `stop="auto"`, the fraction at which distillation ends at the latest; by default 0.5, where a fixed
+            stop does.
+        warmup: With `stop="auto"`, the fraction of training in which the learning rate rises; nothing is decided in it.
         loss: A name (kl, reverse_kl, jsd, mse, huber, dkd, dist) or a function `(student, teacher, *, temperature,
             labels)` that maps logits `[rows, classes]` to `[rows]`, row by row. docs/losses.md tells which means
             something for which head.
@@ -84,10 +94,12 @@ class Distiller:
         *,
         total_steps: int,
         start: float = 0.0,
-        stop: float = 0.5,
+        stop: float | Literal["auto"] = 0.5,
         every: int = 1,
         ramp_up: float = 0.0,
         ramp_down: float = 0.0,
+        cap: float | None = None,
+        warmup: float = WARMUP,
         loss: str | LossFunction = "kl",
         temperature: float = 4.0,
         weight: float = 0.9,
@@ -107,12 +119,16 @@ class Distiller:
             )
         if not 0.0 < fraction <= 1.0:
             raise HeadstartError(f"fraction={fraction} must be above 0 and at most 1: the share of a batch to distil")
-        self.window = Window(start=start, stop=stop, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
+        self._objective = build_objective(loss, temperature, standardize, average, head or "classes")
+        pool = as_pool(teachers)
+        self._automatic = automatic_stop(
+            stop, cap=cap, warmup=warmup, ramp_down=ramp_down, objective=self._objective, sources=pool.teachers
+        )
+        latest = latest_stop(stop, cap)
+        self.window = Window(start=start, stop=latest, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
         self.total_steps = total_steps
         self.weight = weight
-        self._objective = build_objective(loss, temperature, standardize, average, head or "classes")
         self._layout = Layout(head, class_dim, self._objective)
-        pool = as_pool(teachers)
         self._flags = NonFiniteFlags([source.name for source in pool.teachers])
         self._asking: Asking | None = Asking(pool, fraction, self._flags, int(every), self._layout)
         self._layout.check_teachers(pool.teachers)
@@ -142,14 +158,27 @@ class Distiller:
         if step != self._step:
             if self._asking is not None:
                 self._asking.drop()  # the next step's teachers may be others
-            self._flags.hand_over(self._step, distilled=self._asking is not None and self.active)
+            distilled = self._asking is not None and self.active
+            self._flags.hand_over(self._step, distilled=distilled)
+            self._judge(int(step), distilled=distilled)
         self._step = int(step)
         self._let_go_if_closed()
 
     @property
     def active(self) -> bool:
         """Whether the present step is distilled."""
-        return self.window.scale(self._step, self.total_steps) > 0.0
+        return self._scale > 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether no step from the present one on is distilled."""
+        stopped = self._automatic is not None and self._automatic.closed(self._step)
+        return stopped or self.window.closed(self._step, self.total_steps)
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """With `stop="auto"`, when and why the window closes, once that is decided; `print` it. None before."""
+        return None if self._automatic is None else self._automatic.stopped
 
     @outside_graphs
     def prefetch(self, inputs: Any, *, keys: Keys | None = None) -> None:
@@ -216,7 +245,7 @@ class Distiller:
                 in. The labels do not fit the logits, or are missing where the loss needs them; or `prefetch` was called
                 with other inputs.
         """
-        scale = self.window.scale(self._step, self.total_steps)
+        scale = self._scale
         if scale == 0.0 or not torch.is_grad_enabled():
             return loss
         return self._add(loss, scale, *self._heads(logits, labels), inputs, num_items, keys)
@@ -263,13 +292,13 @@ class Distiller:
             torch.Size([])
         """
         names, outputs = self._heads(logits, labels)
-        scale = self.window.scale(self._step, self.total_steps)
+        scale = self._scale
         active = scale > 0.0 and torch.is_grad_enabled()
         if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
             task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
             return self._add(task, scale, names, outputs, inputs, num_items, keys) if active else task
         weight = self.weight * scale
-        (asked,) = self._teachers().ask(self._step, names, outputs, inputs, keys)
+        (asked,) = self._ask(names, outputs, inputs, keys)
         result = both_losses(
             asked,
             self._objective,
@@ -293,15 +322,22 @@ class Distiller:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step. The draw follows from it, and teachers' weights are never part of it.
 
+        With `stop="auto"` also what has been measured so far, some dozens of numbers.
+
         Raises:
             TeacherError: A teacher gave non-finite outputs, so that no checkpoint hides it.
         """
         self._flags.check()
-        return {"current_step": self._step}
+        if self._automatic is None:
+            return {"current_step": self._step}
+        return {"current_step": self._step, "automatic_stop": self._automatic.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was taken."""
         self.current_step = state["current_step"]
+        if self._automatic is not None and "automatic_stop" in state:
+            self._automatic.load_state_dict(state["automatic_stop"])
+            self._let_go_if_closed()
 
     def _heads(self, logits: Tensor | Several, labels: Any) -> tuple[Names, list[Output]]:
         names, outputs = outputs_of(logits, labels)
@@ -320,10 +356,33 @@ class Distiller:
         if self.last is None and self._layout.assumes_classes:
             warn_of_task(task)
         weight = self.weight * scale
-        asked = self._teachers().ask(self._step, names, outputs, inputs, keys)
+        asked = self._ask(names, outputs, inputs, keys)
         distill = distillation_loss(asked, self._objective, outputs, num_items)
         self._remember(asked[0], weight, task.detach(), distill.detach())
         return (1.0 - weight) * task + weight * distill
+
+    @property
+    def _scale(self) -> float:
+        """The factor on the weight at the present step."""
+        scale = self.window.scale(self._step, self.total_steps)
+        return scale if self._automatic is None else min(scale, self._automatic.scale(self._step))
+
+    def _ask(self, names: Names, outputs: list[Output], inputs: Any, keys: Keys | None) -> list[Asked]:
+        if self._automatic is not None:
+            self._automatic.check_labels(outputs)
+        asked = self._teachers().ask(self._step, names, outputs, inputs, keys)
+        if self._automatic is not None:
+            self._automatic.observe(asked, outputs)
+        return asked
+
+    def _judge(self, following: int, *, distilled: bool) -> None:
+        """Let the automatic stop decide at the end of the present step."""
+        if self._automatic is None or self._automatic.stopped is not None:
+            return
+        self._automatic.hand_over(self._step, following, self.window, self.total_steps, distilled=distilled)
+        if (stopped := self._automatic.stopped) is not None:
+            logger.info("%s", stopped)
+            self.last = None if self.last is None else replace(self.last, stopped=stopped)
 
     def _teachers(self) -> Asking:
         if self._asking is None:
@@ -334,9 +393,9 @@ class Distiller:
         return self._asking
 
     def _remember(self, asked: Asked, weight: float, *measured: Tensor) -> None:
-        self.last = LastCall(self._step, asked.names, weight, *measured)
+        self.last = LastCall(self._step, asked.names, weight, *measured, stopped=self.stopped)
 
     def _let_go_if_closed(self) -> None:
-        if self._asking is not None and self.window.closed(self._step, self.total_steps):
+        if self._asking is not None and self.closed:
             self._asking = None
             self._flags.check()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from headstart.distill.stopping.stopped import Stopped
+
 
 @dataclass(frozen=True)
 class LastCall:
@@ -15,6 +17,7 @@ class LastCall:
         step: The optimiser step it belonged to.
         teachers: Names of the teachers asked.
         weight: The distillation weight w used.
+        stopped: With `stop="auto"`, when and why the window closes, once that is decided; None before.
     """
 
     step: int
@@ -25,6 +28,7 @@ class LastCall:
     _agreement: Tensor | None = None
     _student_accuracy: Tensor | None = None
     _teacher_accuracy: Tensor | None = None
+    stopped: Stopped | None = None
 
     @property
     def task_loss(self) -> float:

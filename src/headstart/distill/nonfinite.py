@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
+from headstart.distill.later import Later, own_device, together
 from headstart.errors import TeacherError
 
 
@@ -26,8 +27,7 @@ def finite_rows(logits: Tensor) -> Tensor:
 
 class _Pending(NamedTuple):
     step: int
-    flags: Tensor  # on the host, once `copied` has happened
-    copied: torch.cuda.Event | None
+    flags: Later
 
 
 class NonFiniteFlags:
@@ -62,15 +62,14 @@ class NonFiniteFlags:
             TeacherError: The step before met non-finite outputs; names the teacher and the step.
         """
         self.check()
-        together = distributed.is_available() and distributed.is_initialized()
-        if self._raised is None and not (together and distilled):
+        if self._raised is None and not (together() and distilled):
             return
         flags, self._raised = self._raised, None
         if flags is None:
-            flags = torch.zeros(len(self._names), dtype=torch.int32, device=self._device or _own_device())
-        if together:
+            flags = torch.zeros(len(self._names), dtype=torch.int32, device=self._device or own_device())
+        if together():
             distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)  # on a GPU only queued
-        self._pending = _Pending(step, *_copy_to_host(flags))
+        self._pending = _Pending(step, Later(flags))
 
     def check(self) -> None:
         """Read the flags that were handed over.
@@ -80,30 +79,11 @@ class NonFiniteFlags:
         """
         if self._pending is None:
             return
-        step, flags, copied = self._pending
+        step, flags = self._pending
         self._pending = None
-        if copied is not None:
-            copied.synchronize()
-        names = [name for name, flag in zip(self._names, flags.tolist(), strict=True) if flag]
+        names = [name for name, flag in zip(self._names, flags.read(), strict=True) if flag]
         if names:
             raise TeacherError(
                 f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left "
                 "out of the loss. Check its weights and input normalisation, and whether it overflows in half precision"
             )
-
-
-def _own_device() -> torch.device:
-    """Where a process that has not distilled yet would: its GPU, where processes talk over those."""
-    if "nccl" in distributed.get_backend():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
-def _copy_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """Start the copy; the event tells when it is done, so that reading waits for it and not for all work since."""
-    if flags.device.type != "cuda":
-        return flags, None
-    host = flags.to("cpu", non_blocking=True)  # into pinned memory
-    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    copied.record(torch.cuda.current_stream(flags.device))
-    return host, copied

@@ -111,7 +111,9 @@ def _distilling(recipe: Recipe) -> Recipe:
     """The recipe with distillation on all of its steps."""
     if recipe.distill is None or recipe.distill.cache is not None:
         return recipe  # a cache holds the targets of the run as it is, and no others
-    always = {"start": 0.0, "stop": 1.0, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
+    # An automatic stop measures each step, and decides nothing: going back to a step, it begins anew.
+    stop = {"stop": "auto", "cap": 1.0} if recipe.distill.stop == "auto" else {"stop": 1.0}
+    always = {"start": 0.0, **stop, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
     return _with_distill(recipe, recipe.distill.model_copy(update=always))
 
 

@@ -53,7 +53,8 @@ def _names(records: Iterable[RunRecord]) -> dict[str, str]:
             recipe = parse_recipe(record.settings, "the settings of a finished run")
         except HeadstartError:
             continue
-        now = count_steps(recipe, sum(record.steps.values()))
+        end = record.stopped.end if record.stopped is not None else None
+        now = count_steps(recipe, sum(record.steps.values()), end=end)
         if list(now.values()) == list(record.steps.values()):
             names |= zip(record.steps, now, strict=True)
     return names

@@ -25,6 +25,8 @@ def check_settings(recipe: Recipe) -> None:
         )
     if distill is not None and distill.cache is not None:
         check_cacheable(recipe)
+    if distill is not None and distill.stop == "auto":
+        _check_automatic_stop(recipe)
     if distill is not None and distill.loss == "dkd" and _mixup(recipe):
         raise RecipeError(
             "distill.loss=dkd tells one right class from the others, and with data.augment.mixup there are two; take "
@@ -47,6 +49,21 @@ def check_cacheable(recipe: Recipe) -> None:
         raise RecipeError(
             "data.progressive: how large an image is depends on how long the run is, which a cache does not know; "
             "train with live teachers (distill.cache=null), or set data.progressive to null"
+        )
+
+
+def _check_automatic_stop(recipe: Recipe) -> None:
+    """Refuse `distill.stop: auto` where what it measures would be something else."""
+    train = recipe.train
+    if train.first_cycle is not None:
+        raise RecipeError(
+            "distill.stop=auto closes the window once and for good, and train.first_cycle (race.curve: cyclic) opens "
+            "one in every cycle; set distill.stop to a fraction, or race.curve: separate"
+        )
+    if train.task_loss == "bce":
+        raise RecipeError(
+            "distill.stop=auto compares cross-entropies of student and teacher, and train.task_loss=bce trains "
+            "another; set distill.stop to a fraction"
         )
 
 

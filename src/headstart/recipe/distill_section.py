@@ -13,6 +13,7 @@ from pydantic import (
 
 from headstart.config import Config, Fraction, Positive
 from headstart.distill.pool.draw import count_drawn
+from headstart.distill.stopping import latest_stop
 from headstart.errors import TeacherError
 from headstart.teachers import TeacherEntry, expand_spec
 
@@ -31,14 +32,18 @@ class Distill(Config):
     """w of (1 - w) * task + w * distill."""
     start: Fraction = 0.0
     """Fraction of training at which distillation begins."""
-    stop: Fraction = 0.5
-    """Fraction of training at which it ends; from there on a step costs what it costs without us."""
+    stop: Fraction | Literal["auto"] = 0.5
+    """Fraction of training at which it ends; from there on a step costs what it costs without us. auto: as soon as the
+    teachers no longer help, and not while the learning rate rises (docs/window.md)."""
+    cap: Fraction | None = None
+    """With `stop: auto`, the fraction of training at which it ends at the latest; null: 0.5, where a fixed stop does."""
     every: PositiveInt = 1
     """Distil on every k-th step of the window only; the mean weight is then weight / k."""
     ramp_up: Fraction = 0.0
     """Fraction of training over which the weight rises, inside the window."""
     ramp_down: Fraction = 0.0
-    """Fraction of training over which the weight falls, inside the window."""
+    """Fraction of training over which the weight falls, inside the window; 0.01 at least at an automatic stop that comes
+    before the cap."""
     standardize: bool = False
     """Standardise both sides' logits first (arXiv 2403.01427)."""
     draw: PositiveInt | Literal["all"] = 1
@@ -97,10 +102,13 @@ class Distill(Config):
 
     @model_validator(mode="after")
     def _window(self) -> Distill:
-        if self.start > self.stop:
-            raise ValueError(f"start={self.start} is after stop={self.stop}")
-        if self.ramp_up + self.ramp_down > self.stop - self.start + 1e-12:
+        if self.cap is not None and self.stop != "auto":
+            raise ValueError(f"cap={self.cap} goes with stop=auto; with a fixed stop={self.stop} leave it out")
+        end, latest = "stop" if self.stop != "auto" else "cap", latest_stop(self.stop, self.cap)
+        if self.start > latest:
+            raise ValueError(f"start={self.start} is after {end}={latest}")
+        if self.ramp_up + self.ramp_down > latest - self.start + 1e-12:
             raise ValueError(
-                "ramp_up and ramp_down do not fit between start and stop; all are fractions of the whole training"
+                f"ramp_up and ramp_down do not fit between start and {end}; all are fractions of the whole training"
             )
         return self

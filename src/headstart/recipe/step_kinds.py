@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 from headstart.distill import Window
+from headstart.distill.stopping import latest_stop
 from headstart.recipe.cyclic_window import CyclicWindow
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step, sides_of
@@ -50,27 +51,38 @@ def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
         "described": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs},
         "spooled": recipe.distill.spool is not None,
     }
+    if recipe.distill.stop == "auto":
+        work["measured"] = True
     return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 
-def count_steps(recipe: Recipe, total_steps: int) -> dict[str, int]:
-    """How many steps of each kind a run has; those that do not distil come first."""
+def count_steps(recipe: Recipe, total_steps: int, *, end: int | None = None) -> dict[str, int]:
+    """How many steps of each kind a run has; those that do not distil come first.
+
+    Args:
+        recipe: The recipe.
+        total_steps: Of the run.
+        end: The step after the last that may be distilled, where an automatic stop came before its cap.
+    """
     window = run_window(recipe.distill, recipe.train) if recipe.distill is not None else None
-    steps = Counter(
-        (window is not None and window.scale(step, total_steps) > 0, side_of_step(recipe, step, total_steps))
-        for step in range(total_steps)
-    )
+    last = total_steps if end is None else end
+
+    def distilled(step: int) -> bool:
+        return window is not None and step < last and window.scale(step, total_steps) > 0
+
+    steps = Counter((distilled(step), side_of_step(recipe, step, total_steps)) for step in range(total_steps))
     counts = {}
-    for distilled, name in ((False, plain_kind), (True, distill_kind)):
+    for distils, name in ((False, plain_kind), (True, distill_kind)):
         for side in sides_of(recipe):
-            if count := steps[distilled, side]:
+            if count := steps[distils, side]:
                 counts[str(name(recipe, side))] = count
     return counts
 
 
 def window_of(distill: Distill) -> Window:
-    """The recipe's window."""
-    return Window(distill.start, distill.stop, distill.every, distill.ramp_up, distill.ramp_down)
+    """The recipe's window; where it closes by itself, the longest that it can be."""
+    latest = latest_stop(distill.stop, distill.cap)
+    return Window(distill.start, latest, distill.every, distill.ramp_up, distill.ramp_down)
 
 
 def run_window(distill: Distill, train: Train) -> Window:

@@ -14,7 +14,7 @@ from headstart.distill.last_call import LastCall
 from headstart.errors import Diverged
 from headstart.recipe.cycles import cycle_ends
 from headstart.recipe.recipe import Recipe
-from headstart.records import RunRecord
+from headstart.records import RunRecord, StoppedRecord
 from headstart.tasks import Evaluation
 from headstart.train import ranks
 from headstart.train.costs.clock import Clock
@@ -114,7 +114,8 @@ def _train(
             seconds=seconds,
             energy_joules=joules,
             memory_bytes=None if memory is None else int(ranks.largest(memory)),
-            **known,
+            stopped=_stopped(session),
+            **known.fields(_end(session)),
             **labels,
         )
         place.save_weights(session.result, session.task.describe())
@@ -167,6 +168,26 @@ def _train_steps(
             clock.start()
     clock.stop()
     return ranks.largest(clock.seconds), meter.joules
+
+
+def _stopped(session: Session) -> StoppedRecord | None:
+    """When and why an automatic stop has closed the window."""
+    stopped = session.distiller.stopped if session.distiller is not None else None
+    if stopped is None:
+        return None
+    return StoppedRecord(
+        step=stopped.step,
+        end=stopped.end,
+        total_steps=stopped.total_steps,
+        reason=stopped.reason,
+        told=str(stopped),
+    )
+
+
+def _end(session: Session) -> int | None:
+    """The step after the last distilled one, where that was not known before."""
+    stopped = session.distiller.stopped if session.distiller is not None else None
+    return None if stopped is None else stopped.end
 
 
 def _evaluate(session: Session, place: RunFolder, step: int) -> Evaluation:

@@ -263,6 +263,8 @@ def _distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: i
         total_steps=total_steps,
         start=distill.start,
         stop=distill.stop,
+        cap=distill.cap,
+        warmup=train.warmup,
         every=distill.every,
         ramp_up=distill.ramp_up,
         ramp_down=distill.ramp_down,

@@ -52,7 +52,7 @@ def test_training_goes_on_as_if_it_had_not_been_left(saved: Path) -> None:
     trained(3, whole, optimizer)
     model = student(seed=1)
     fresh = adamw(model)
-    assert load_sharded(saved, model, fresh) == (3, 1.5)
+    assert load_sharded(saved, model, fresh) == (3, 1.5, {})
     assert model[2].weight is model[0].weight
     expected = trained(2, whole, optimizer).state_dict()
     for name, value in trained(2, model, fresh).state_dict().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from headstart.distill import Teacher
 from headstart.distill.part_of_batch import first_part
 from headstart.distill.targets.source import Keys
 from headstart.recipe.image_sizes import count_sides, side_of_step
+from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import count_steps
 from headstart.records import TeacherCost
 from headstart.tasks.images.progressive import resized
@@ -27,8 +29,48 @@ from headstart.train.session import Session
 _TIMED_FORWARDS = 3
 
 
-def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[str, Any]:
-    """The fields of the record that do not depend on how training goes.
+@dataclass(frozen=True)
+class KnownBefore:
+    """What is known of a run's costs before its first step.
+
+    Attributes:
+        recipe: Of the run.
+        total_steps: Of the run.
+        student_flops: Of the whole run.
+        teacher_flops: Of this process's teachers, by distilled step.
+        teacher_seconds: Of the same.
+        others: Fields of the record as they are.
+    """
+
+    recipe: Recipe
+    total_steps: int
+    student_flops: int
+    teacher_flops: Mapping[int, float]
+    teacher_seconds: Mapping[int, float]
+    others: Mapping[str, Any]
+
+    def fields(self, end: int | None = None) -> dict[str, Any]:
+        """The fields of the record; all processes have to call it.
+
+        Args:
+            end: The step after the last distilled one, where an automatic stop came before its cap.
+        """
+        last = self.total_steps if end is None else end
+        flops, seconds = ranks.mean(
+            sum(cost for step, cost in costs.items() if step < last)
+            for costs in (self.teacher_flops, self.teacher_seconds)
+        )
+        return {
+            "steps": count_steps(self.recipe, self.total_steps, end=end),
+            "flops": self.student_flops + flops,
+            "teacher_flops": flops,
+            "teacher_seconds": seconds,
+            **self.others,
+        }
+
+
+def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> KnownBefore:
+    """What does not depend on how training goes, but for where an automatic stop closes the window.
 
     Args:
         session: Of the run, before its first step.
@@ -41,20 +83,24 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> dict[st
     forward, shown = session.task.forward, _shown_to_teachers(session)
 
     def flops(teacher: Teacher, side: int | None) -> int:
-        return forward_flops(_whole_teacher(session, teacher), teacher.prepared(resized(shown, side)), forward)
+        whole = _whole_teacher(session, teacher)
+        return session.parts * forward_flops(whole, teacher.prepared(resized(shown, side)), forward)
 
-    teacher_flops = session.parts * _over_all_draws(session, flops)
-    return {
+    others = {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
-        "steps": count_steps(recipe, total_steps),
-        "flops": _student_flops(session) + teacher_flops,
-        "teacher_flops": teacher_flops,
-        "teacher_seconds": _over_all_draws(session, partial(_forward_seconds, session)),
         "teachers": _teacher_costs(session, teacher_paths),
         "settings": recipe.model_dump(mode="json"),
         "environment": environment(session.device),
     }
+    return KnownBefore(
+        recipe,
+        total_steps,
+        student_flops=_student_flops(session),
+        teacher_flops=_by_step(session, flops),
+        teacher_seconds=_by_step(session, partial(_forward_seconds, session)),
+        others=others,
+    )
 
 
 def _teacher_costs(session: Session, teacher_paths: Mapping[str, Path]) -> list[TeacherCost]:
@@ -89,11 +135,11 @@ def _whole_teacher(session: Session, teacher: Teacher) -> nn.Module:
     return teacher.module if session.pool is None else session.pool.outline(teacher)
 
 
-def _over_all_draws(session: Session, cost: Callable[[Teacher, int | None], float]) -> float:
-    """What the teachers asked in the whole run cost, as a mean over processes: each step's draw is known ahead."""
+def _by_step(session: Session, cost: Callable[[Teacher, int | None], float]) -> dict[int, float]:
+    """What the teachers asked at each distilled step cost this process: the draws are known ahead."""
     pool, distiller, total = session.pool, session.distiller, session.total_steps
     if pool is None or distiller is None:
-        return 0
+        return {}
     distilled = [step for step in range(total) if distiller.window.scale(step, total) > 0]
     sides = {step: side_of_step(session.recipe, step, total) for step in distilled}
     costs = []
@@ -101,7 +147,7 @@ def _over_all_draws(session: Session, cost: Callable[[Teacher, int | None], floa
         pool.bring(teacher, session.device)
         live = teacher if isinstance(teacher, Teacher) else None
         costs.append({side: 0.0 if live is None else cost(live, side) for side in dict.fromkeys(sides.values())})
-    return ranks.mean([sum(costs[index][sides[step]] for step in distilled for index in pool.chosen(step))])[0]
+    return {step: sum(costs[index][sides[step]] for index in pool.chosen(step)) for step in distilled}
 
 
 def _forward_seconds(session: Session, teacher: Teacher, side: int | None) -> float:

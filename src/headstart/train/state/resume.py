@@ -27,7 +27,8 @@ def save(session: Session, folder: Path, step: int, seconds: float) -> None:
     seconds = ranks.largest(seconds)
     state = session.state_dict()
     if _sharded(session):
-        save_sharded(folder, step, seconds, session.student, session.optimizer)
+        small = {"distiller": state["distiller"]}
+        save_sharded(folder, step, seconds, session.student, session.optimizer, small)
     elif ranks.is_main():
         save_checkpoint(folder, {"step": step, "seconds": seconds, **state})
 
@@ -61,9 +62,9 @@ def _load(session: Session, path: Path) -> tuple[int, float]:
 
 
 def _load_sharded(session: Session, path: Path) -> tuple[int, float]:
-    step, seconds = load_sharded(path, session.student, session.optimizer)
+    step, seconds, small = load_sharded(path, session.student, session.optimizer)
     if session.distiller is not None:
-        session.distiller.current_step = step
+        session.distiller.load_state_dict(small.get("distiller") or {"current_step": step})
     return step, seconds
 
 

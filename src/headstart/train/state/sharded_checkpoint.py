@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import torch
@@ -28,6 +30,7 @@ from headstart.train.state.checkpoint import checkpoint_path, not_written, remov
 
 _METADATA = ".metadata"
 _DIGEST = "metadata.blake2b"
+_SMALL = "small.json"
 # All that the metadata of tensors is made of. What else a pickle may name could run code.
 _HARMLESS = {
     "pathlib": {"PosixPath", "WindowsPath"},
@@ -47,7 +50,14 @@ _HARMLESS = {
 }
 
 
-def save_sharded(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_sharded(
+    folder: Path,
+    step: int,
+    seconds: float,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    small: Mapping[str, Any] | None = None,
+) -> None:
     """Write a checkpoint in a folder beside its place, then move it there. All processes have to call it.
 
     Args:
@@ -56,6 +66,7 @@ def save_sharded(folder: Path, step: int, seconds: float, model: nn.Module, opti
         seconds: Training time so far.
         model: The student, sharded or whole.
         optimizer: Its optimiser.
+        small: Plain numbers and words, the same on all processes.
 
     Raises:
         HeadstartError: It could not be written; those before are still there.
@@ -68,7 +79,8 @@ def save_sharded(folder: Path, step: int, seconds: float, model: nn.Module, opti
         with _quietly():
             save(state, checkpoint_id=beside, no_dist=ranks.count() == 1)
         if ranks.is_main():
-            write_atomically(beside / _DIGEST, _digest((beside / _METADATA).read_bytes()))
+            write_atomically(beside / _SMALL, json.dumps(small or {}).encode())
+            write_atomically(beside / _DIGEST, _digest(_summed(beside)))
             remove(target)
             beside.replace(target)
             remove_others(folder, step)
@@ -76,11 +88,13 @@ def save_sharded(folder: Path, step: int, seconds: float, model: nn.Module, opti
         raise not_written(target, _reason(error)) from None
 
 
-def load_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def load_sharded(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float, Mapping[str, Any]]:
     """Read a checkpoint, whatever the number of processes that wrote it. All processes have to call it.
 
     Returns:
-        Steps done, and training time so far in seconds.
+        Steps done, training time so far in seconds, and the plain numbers and words.
 
     Raises:
         HeadstartError: It is damaged, or of another model; raised on all processes.
@@ -100,7 +114,7 @@ def load_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     parameters = dict(model.named_parameters())
     for name, values in slots.items():
         optimizer.state[parameters[name]] = values
-    return int(progress["step"]), float(progress["seconds"])
+    return int(progress["step"]), float(progress["seconds"]), reader.small
 
 
 class _Unpickler(pickle.Unpickler):
@@ -113,11 +127,15 @@ class _Unpickler(pickle.Unpickler):
 class _Reader(FileSystemReader):
     """Reads metadata without executing code, and looks at the check sums of tensors, which torch does not."""
 
+    small: Mapping[str, Any] = MappingProxyType({})
+
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        content = (Path(self.path) / _METADATA).read_bytes()
-        if (Path(self.path) / _DIGEST).read_bytes() != _digest(content):
+        place = Path(self.path)
+        if (place / _DIGEST).read_bytes() != _digest(_summed(place)):
             raise pickle.UnpicklingError(f"{_METADATA} has changed since it was written")
-        metadata: Metadata = _Unpickler(io.BytesIO(content)).load()
+        if (place / _SMALL).exists():  # checkpoints of earlier versions have none
+            self.small = json.loads((place / _SMALL).read_bytes())
+        metadata: Metadata = _Unpickler(io.BytesIO((place / _METADATA).read_bytes())).load()
         return metadata
 
     def _slice_file(self, file: Any, sinfo: Any) -> IO[bytes]:
@@ -134,6 +152,11 @@ def _read_metadata(reader: _Reader) -> tuple[Metadata | None, str]:
         return reader.read_metadata(), ""
     except Exception as error:  # as above
         return None, str(error)
+
+
+def _summed(place: Path) -> bytes:
+    """What the digest of a checkpoint is of."""
+    return (place / _METADATA).read_bytes() + ((place / _SMALL).read_bytes() if (place / _SMALL).exists() else b"")
 
 
 def _model_state(model: nn.Module) -> dict[str, Tensor]:
