@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -115,17 +116,36 @@ def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {
         "F": functional,
         "build": lambda: nn.Linear(4, 3),
-        "steps": 5,
+        "epochs": 2,
         "loader": [(inputs, torch.arange(8) % 3)] * 5,
         "model": model,
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
         "train": lambda arm, budget, seed: {"quality": 1 - 1 / budget, "seconds": budget},
     }
     exec(compile(loop, "README.md", "exec"), names)
-    assert names["distiller"].current_step == 5
-    assert names["distiller"].last.step == 2  # of 5, the first half is distilled
+    assert names["distiller"].current_step == 10
+    assert names["distiller"].last.step == 4  # of 10, the first half is distilled
     exec(compile(race, "README.md", "exec"), names)
     assert len(read_race("runs/mine").runs) == 2 * 3 * 3
+
+
+def test_the_script_of_the_plain_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its commands say: an old model, one that it teaches, and what the race is given."""
+    pytest.importorskip("sklearn")
+    page = (DOCS / "plain.md").read_text(encoding="utf-8")
+    script = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    assert script.count("# headstart\n") == 5
+    (tmp_path / "train.py").write_text(script, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    old, taught = re.findall(r"^    python train\.py (.*)$", page, re.MULTILINE)
+    (raced,) = re.findall(r'--cmd "python train\.py (.*?)"', page)
+    raced = raced.format(arm="distill", budget=2, seed=1, record="record.json")
+    for options in (re.sub(r"--epochs \d+", "--epochs 1", old), f"{taught} --epochs 1", raced):
+        monkeypatch.setattr(sys, "argv", ["train.py", *options.split()])
+        names = runpy.run_path("train.py", run_name="__main__")
+    assert names["distiller"].current_step == names["steps"] == 2 * len(names["loader"])
+    record = records.RunRecord.model_validate_json((tmp_path / "record.json").read_text())
+    assert record.metric == "accuracy" and record.seconds > 0
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""headstart makes training faster by distilling from models you already have, and measures how much faster.
+"""headstart can make training faster by distilling from models you already have, and measures by how much.
 
 Importing it loads nothing heavy; a name is loaded when it is first used (PEP 562).
 """

@@ -105,6 +105,15 @@ def test_arms_budgets_and_seeds_may_be_added(tmp_path: Path) -> None:
     assert less.calls == []
 
 
+def test_each_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    training = Training()
+    with pytest.raises(RaceError, match=r"started as 8 processes, .* start it once, .*torchrun"):
+        go(training, tmp_path)
+    assert not training.calls
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_race_goes_on(tmp_path: Path) -> None:
     stopped = Training({("fast", 2, 0): KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):

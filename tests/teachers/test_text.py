@@ -144,15 +144,21 @@ def test_a_tokenizer_without_the_form_of_tokenizers_is_refused(tmp_path: Path) -
         load_teacher(tmp_path, tokenizer=object())
 
 
-@pytest.mark.parametrize("kind", ["BertForSequenceClassification", "images"])
-def test_a_teacher_without_a_language_models_head_is_refused(kind: str, tmp_path: Path) -> None:
-    if kind == "images":
-        from tests.tiny import write_run as write_image_run
+@pytest.mark.parametrize("kind", ["BertForSequenceClassification", "BertForTokenClassification"])
+def test_a_classifier_has_to_read_the_students_tokens(kind: str, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, kind=kind)
+    teacher = load_teacher(tmp_path, tokenizer=tiny.tokenizer())
+    assert teacher.logits(torch.arange(4).view(1, 4)).shape[-1] == 2, "its logits are classes, of which none is cut off"
+    swapped = (*tiny.TOKENS[:5], "other", *tiny.TOKENS[6:])
+    with pytest.raises(TeacherError, match=r'another tokenizer than the student \(token 5 is "a" there'):
+        load_teacher(tmp_path, tokenizer=tiny.tokenizer(swapped))
 
-        write_image_run(tmp_path / "run")
-    else:
-        save_checkpoint(tmp_path / "run", kind=kind)
-    with pytest.raises(TeacherError, match=r"teacher 'run' has no language-model head .(ResNet|BertForSequence)"):
+
+def test_a_teacher_that_reads_no_text_is_refused(tmp_path: Path) -> None:
+    from tests.tiny import write_run as write_image_run
+
+    write_image_run(tmp_path / "run")
+    with pytest.raises(TeacherError, match=r"teacher 'run' is not known to read text .ResNet"):
         load_teacher(tmp_path / "run", tokenizer=tiny.tokenizer())
 
 

@@ -45,7 +45,7 @@ def race(
         float | None,
         typer.Option(
             min=0,
-            help="Begin no run that would not end within this time; those that decide most come first. "
+            help="Start a run only if it is forecast to end within this time; those that decide most come first. "
             "The same command again goes on.",
         ),
     ] = None,

@@ -69,9 +69,9 @@ def race(
         curve: `cyclic` where the budgets of an arm and seed are points of one training, which `function` goes on with
             from the budget before. These then wait for each other, and the intervals allow for it that their errors
             may be alike. Default: a training of its own for each.
-        hours: Begin no run that would not end within this time, by a forecast from those before it. The runs that
-            decide most come first (`most_telling_first`); `cut_short` says that some were left out, and the next start
-            goes on. Default: all are run.
+        hours: Start a run only if it is forecast, from those before it, to end within this time. The runs that decide
+            most come first (`most_telling_first`); `cut_short` says that some were left out, and the next start goes
+            on. Default: all are run.
         earlier: Reads runs that an earlier version has left in the folder. Default: they are taken as they stand.
         tuning: How the arms got their settings, for the record. Default: nothing is known of it.
 
@@ -80,9 +80,9 @@ def race(
         and seeds asked for are in it; others that the folder holds stay there.
 
     Raises:
-        RaceError: The race cannot be run as asked for, another one goes on in the folder, it cannot be written, or it
-            holds runs of another definition (recipe, command, unit of the budgets, an arm's overrides), baseline or
-            primary arm.
+        RaceError: The race cannot be run as asked for, each of several processes (of torchrun, say) has started it,
+            another one goes on in the folder, it cannot be written, or it holds runs of another definition (recipe,
+            command, unit of the budgets, an arm's overrides), baseline or primary arm.
         HeadstartError: A record in the folder cannot be read.
 
     Example:
@@ -95,6 +95,11 @@ def race(
         '2.00x, not resolved'
     """
     plan = plan_race(arms, budgets, seeds, baseline, primary, curve)
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise RaceError(
+            f"race: started as {processes} processes, each of which would do all of it; start it once, and give it "
+            "trainings that start theirs: headstart race --cmd 'torchrun --nproc-per-node ... train.py ... {record}'"
+        )
     if workers < 1:
         raise RaceError(f"race: workers={workers} runs nothing; give 1 or more")
     if hours is not None and not hours >= 0:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LANGUAGE_MODELS = ("mlm", "causal-lm", "seq2seq")
+_READERS = ("text-classification", "token-classification", "question-answering", "multiple-choice")
+
 
 def class_map(
     wanted: Sequence[int | str] | None, own: Sequence[str] | None, student: Sequence[str] | None, *, name: str
@@ -110,8 +113,8 @@ def _index(label: str, own: Sequence[str] | None, name: str) -> int:
     )
 
 
-def shared_vocabulary(found: Found, loaded: Loaded, tokenizer: Any, *, name: str) -> int:
-    """Check that a language model's logits stand for the tokens of the student's tokenizer.
+def shared_vocabulary(found: Found, loaded: Loaded, tokenizer: Any, *, name: str) -> int | None:
+    """Check that a teacher that reads text has the student's tokenizer.
 
     Args:
         found: What the teacher's spec led to.
@@ -120,22 +123,23 @@ def shared_vocabulary(found: Found, loaded: Loaded, tokenizer: Any, *, name: str
         name: The teacher's, for messages.
 
     Returns:
-        The number of tokens; a teacher's vocabulary may be padded beyond it.
+        The number of tokens; a language model's vocabulary may be padded beyond it. None where its logits are no
+        tokens', as those of a classifier.
 
     Raises:
-        TeacherError: The teacher is no language model, has no tokenizer beside it, or another one.
+        TeacherError: The teacher reads no text, has no tokenizer beside it, or another one.
     """
     from headstart.tasks.text.vocabulary import check_same_vocabulary
 
-    if loaded.task not in ("mlm", "causal-lm", "seq2seq"):
+    if loaded.task not in (*_LANGUAGE_MODELS, *_READERS):
         raise TeacherError(
-            f"teacher {name!r} has no language-model head ({type(loaded.module).__name__}); take a checkpoint of "
-            "masked or causal language modelling, as the student's"
+            f"teacher {name!r} is not known to read text ({type(loaded.module).__name__}), so that it has no tokenizer "
+            "to compare; take a language model, or a classifier of texts or tokens, as the student is"
         )
     student = _vocabulary(tokenizer, "the student's tokenizer")
     if found.description.get("vocabulary") != student.describe():
         check_same_vocabulary(student, _teachers_vocabulary(loaded, name), name)
-    return student.size
+    return student.size if loaded.task in _LANGUAGE_MODELS else None
 
 
 def _vocabulary(tokenizer: Any, origin: str) -> Vocabulary:

@@ -53,8 +53,9 @@ def load_teacher(
         std: As `mean`.
         classes: Names of the student's classes, in order. Where the teacher names all of these, in another order or
             among others, its logits are put into the student's order.
-        tokenizer: The student's, for language models: the teacher must have the same one, and further logits that pad
-            its vocabulary are cut off. A masked-LM teacher then takes `masked_rows`, as students of the task `mlm` do.
+        tokenizer: The student's, for models of texts: the teacher must have the same one, compared by content. Of a
+            language model further logits that pad its vocabulary are cut off, and a masked-LM teacher then takes
+            `masked_rows`, as students of the task `mlm` do.
         length: Tokens of the student's sequences, for language models: the teacher must have positions for them.
         autocast: As in `Teacher`; without effect where the options name a dtype.
         options: What belongs to the teacher's side.
@@ -141,8 +142,8 @@ def _logits_that_count(
     tokenizer: Any,
     name: str,
 ) -> int | list[int] | None:
-    if tokenizer is not None:
-        size = shared_vocabulary(found, loaded, tokenizer, name=name)
+    size = None if tokenizer is None else shared_vocabulary(found, loaded, tokenizer, name=name)
+    if size is not None:
         if loaded.task == "mlm" and found.kind != "run":  # a run's model comes with it
             from headstart.tasks.text.masked_head import attach_masked_head
 
