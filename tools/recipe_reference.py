@@ -53,7 +53,7 @@ def _section(path: str, model: type[BaseModel], title: str = "", about: str = ""
     lines = [f"{'#' * level} {title or f'`{path}`'}", "", about, ""]
     lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     below: list[str] = []
-    for name, field in model.model_fields.items():
+    for name, field in ((field.alias or name, field) for name, field in model.model_fields.items()):
         lines.append(f"| `{name}` | {_type(field)} | {_default(field)} | {_text(field)} |")
         inner = next((part for part in _parts(field.annotation) if _is_model(part)), None)
         if inner is not None and inner.model_fields:  # the base of all sections tells nothing: each task has its own

@@ -64,6 +64,23 @@ class StoppedRecord(Record):
     told: str = ""
 
 
+class InitRecord(Record):
+    """How a run got its first weights out of an older model, before its first step.
+
+    Attributes:
+        source: The older model, and what making it cost.
+        seconds: To read it, score it, and cut or grow it; part of the run's seconds.
+        flops: Of the forwards that scored it, or took statistics anew; part of the run's FLOPs.
+        inherited: What was done, as `Inherited.to_dict()` has it: the share of the student's parameters that it
+            inherited, what became of each tensor, which entries of each axis were taken.
+    """
+
+    source: TeacherCost
+    seconds: Amount
+    flops: Amount
+    inherited: dict[str, Any] = {}
+
+
 class RunRecord(Record):
     """One training at one budget with one seed.
 
@@ -96,6 +113,7 @@ class RunRecord(Record):
     teachers: list[TeacherCost] = []
     stopped: StoppedRecord | None = Field(default=None, description="Where an automatic stop closed the window.")
     losses: dict[str, Finite] = {}
+    init: InitRecord | None = Field(default=None, description="How it got its first weights from an older model.")
     settings: dict[str, Any] = Field(default={}, description="The resolved recipe.")
     environment: dict[str, str] = {}
     folder: str | None = Field(default=None, description="The run folder, relative to the race folder where inside it.")

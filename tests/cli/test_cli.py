@@ -172,7 +172,7 @@ def test_wrong_usage_is_refused(
     [
         ("train.batch_size=4000", 2, "train.batch_size=4000 is more than the 120 training samples"),
         ("distill.draw=2", 2, "draw=2 must be a number from 1 to 1 (the pool's size) or 'all'"),
-        ("train.init_from=weights.pt", 4, "train.init_from: "),
+        ("init.from=weights.pt", 4, "init.from=weights.pt: "),
     ],
 )
 def test_what_is_wrong_with_the_student_is_said_before_a_teacher_trains(

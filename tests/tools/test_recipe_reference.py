@@ -31,4 +31,4 @@ def test_every_key_is_there_with_a_meaning() -> None:
                 continue  # their keys are the base's
             assert field.description, f"{model.__name__}.{name} has no docstring"
             first = field.description.splitlines()[0].replace("|", "\\|")
-            assert any(line.startswith(f"| `{name}` |") and first in line for line in lines), name
+            assert any(line.startswith(f"| `{field.alias or name}` |") and first in line for line in lines), name

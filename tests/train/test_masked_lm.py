@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
 from headstart.distill import LOSSES
-from headstart.errors import HeadstartError, TeacherError
+from headstart.errors import HeadstartError, InitError
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
+from headstart.tasks.text import MlmData, load_corpus
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tasks.text.words import word_tokenizer
@@ -145,13 +147,56 @@ def test_a_run_folder_is_a_checkpoint_of_transformers(teacher: str) -> None:
     assert logits.shape[-1] == model.config.vocab_size
 
 
-def test_weights_of_another_tokenizer_are_nothing_to_start_from(teacher: str, text: Path, tmp_path: Path) -> None:
-    """Of the same size, so that they would fit."""
-    settings = {**SETTINGS["train"], "init_from": teacher}
-    Session(recipe(text, train=settings))
+def test_tokens_are_matched_by_their_text_and_new_ones_start_fresh(teacher: str, text: Path, tmp_path: Path) -> None:
     other = write_text(tmp_path / "other", seed=1)
-    with pytest.raises(TeacherError, match=r"train\.init_from: teacher .* was trained with another tokenizer"):
-        Session(recipe(other, train=settings))
+    session, fresh = Session(recipe(other, init={"from": teacher})), Session(recipe(other))
+    own, theirs = (vocabulary_of(path) for path in (other, text))
+    source = load_file(Path(teacher) / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    rows = session.student.get_submodule("bert.embeddings.word_embeddings").weight
+    before = fresh.student.get_submodule("bert.embeddings.word_embeddings").weight
+    shared = own.keys() & theirs.keys()
+    assert {"[MASK]", "[CLS]"} <= shared and len(shared) < len(own)
+    for token, number in own.items():
+        assert torch.equal(rows[number], source[theirs[token]] if token in shared else before[number])
+    with pytest.raises(InitError, match=r"init.from=.*teacher: require=1: only"):
+        Session(recipe(other, train={**SETTINGS["train"], "init_from": teacher}))
+
+
+@pytest.mark.parametrize(
+    ("config", "share"),
+    [
+        ({}, 1.0),
+        ({"num_hidden_layers": 1}, 1.0),
+        ({"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 1}, 1.0),
+    ],
+)
+def test_a_run_starts_from_another_of_the_same_text(
+    config: dict[str, Any], share: float, teacher: str, text: Path
+) -> None:
+    wider = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    model = {**SETTINGS["model"], "config": {**wider, **config}}
+    source = train(recipe(text, model={**SETTINGS["model"], "config": wider}), text.parent / "two heads")
+    assert source.init is None
+    session = Session(recipe(text, model=model, init={"from": str(text.parent / "two heads")}))
+    assert session.initial is not None and session.initial.inherited["share"] == share
+    assert session.initial.flops == 0
+    if not config:
+        expected = load_file(text.parent / "two heads" / "model.safetensors")
+        state = session.student.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+def test_units_are_scored_on_training_text(teacher: str, text: Path) -> None:
+    model = {**SETTINGS["model"], "config": {"hidden_size": 16, "intermediate_size": 8}}
+    init = {"from": teacher, "scores": "activation", "compensate": True, "batches": 2}
+    session = Session(recipe(text, model=model, init=init))
+    assert session.initial is not None and session.initial.flops > 0
+    assert any("compensated" in row["what"] for row in session.initial.inherited["tensors"])
+
+
+def vocabulary_of(text: Path) -> dict[str, int]:
+    corpus = load_corpus(MlmData(name=str(text), vocab_size=80, length=16))
+    return dict(corpus.tokenizer.get_vocab())
 
 
 def test_a_teacher_of_another_tokenizer_is_refused_before_the_first_step(teacher: str, tmp_path: Path) -> None:

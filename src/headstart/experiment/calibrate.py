@@ -126,7 +126,7 @@ def _distilled_steps(session: Session) -> list[int]:
 
 def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:
     endless = recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000, "first_cycle": None})
-    return at_full_size(recipe).model_copy(update={"distill": distill, "train": endless})
+    return at_full_size(recipe).model_copy(update={"init": None, "distill": distill, "train": endless})
 
 
 def _step_time(seconds: list[float], data: list[float]) -> StepTime:

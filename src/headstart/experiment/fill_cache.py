@@ -47,7 +47,7 @@ def cache_recipe(
     check_cacheable(recipe)
     # Every batch goes to all teachers: streaming them would copy all of them for each.
     resident = {"cache": None, "residence": "device", "spool": None}
-    live = recipe.model_copy(update={"distill": recipe.distill.model_copy(update=resident)})
+    live = recipe.model_copy(update={"init": None, "distill": recipe.distill.model_copy(update=resident)})
     session = Session(live, teacher_paths)
     distiller, pool = session.distiller, session.pool
     if distiller is None or pool is None:

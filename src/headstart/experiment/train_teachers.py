@@ -88,13 +88,12 @@ def rehearse(runs: Iterable[Recipe], taught: Container[str]) -> None:
 def needed(recipe: Recipe) -> list[str]:
     """The specs of the weights that a recipe reads: its teachers', unless they are cached, and those it starts from."""
     cached = recipe.distill is not None and recipe.distill.cache is not None
-    return [spec for spec in recipe.sources if not cached or spec == recipe.train.init_from]
+    return [spec for spec in recipe.sources if not cached or spec == _origin(recipe)]
 
 
 def untaught(recipe: Recipe) -> Recipe:
     """The recipe without all that it learns from: teachers, and weights to start from."""
-    fresh = recipe.train.model_copy(update={"init_from": None})
-    return recipe.model_copy(update={"train": fresh, "distill": None})
+    return recipe.model_copy(update={"init": None, "distill": None})
 
 
 def _without(taught: Container[str], recipe: Recipe) -> Recipe:
@@ -102,7 +101,12 @@ def _without(taught: Container[str], recipe: Recipe) -> Recipe:
     if not any(name in taught for name in needed(recipe)):
         return recipe
     alone = untaught(recipe)
-    return alone if recipe.train.init_from in taught else alone.model_copy(update={"train": recipe.train})
+    return alone if _origin(recipe) in taught else alone.model_copy(update={"init": recipe.init})
+
+
+def _origin(recipe: Recipe) -> str | None:
+    """The spec of the model that it starts from."""
+    return recipe.init.source if recipe.init is not None else None
 
 
 def _teacher_recipe(recipe: Recipe, name: str, overrides: Mapping[str, Any]) -> Recipe:

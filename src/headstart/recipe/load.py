@@ -193,7 +193,9 @@ def _valid_names(location: Location, kind: type[Recipe]) -> list[str]:
         candidates = [annotation, *get_args(annotation)]
         model = next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
         entries = get_origin(annotation) in (dict, list)
-    return list(model.model_fields) if model is not None and not entries else []
+    if model is None or entries:
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _place(location: Location, origins: Mapping[Location, str], node: yaml.Node, path: Path) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from headstart.config import Config
 from headstart.recipe.distill_section import Distill
+from headstart.recipe.init_section import Init, with_init_section
 from headstart.recipe.race_section import Race
 from headstart.recipe.train_section import Train
 from headstart.tasks.glue.options import GlueOptions
@@ -30,6 +31,8 @@ class Recipe(Config):
     """How it trains."""
     teachers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Teachers to train first, by name: overrides of this recipe (without its distillation) by dotted key."""
+    init: Init | None = None
+    """The older model that it starts from; null: from fresh weights."""
     distill: Distill | None = None
     """How it learns from teachers; null: not at all."""
     race: Race | None = None
@@ -49,7 +52,12 @@ class Recipe(Config):
     def sources(self) -> list[str]:
         """The specs of its teachers, and of the weights that it starts from, in this order and each once."""
         specs = self.distill.specs if self.distill is not None else []
-        return list(dict.fromkeys([*specs, *([self.train.init_from] if self.train.init_from else [])]))
+        return list(dict.fromkeys([*specs, *([self.init.source] if self.init is not None else [])]))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_name_of_init(cls, content: Any) -> Any:
+        return with_init_section(content)
 
     @model_validator(mode="after")
     def _whole_steps(self) -> Recipe:

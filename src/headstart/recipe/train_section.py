@@ -57,9 +57,6 @@ class Train(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """bf16: autocast, for student and teachers. auto: bf16 where the device computes it in hardware, else fp32; a run
     folder's `recipe.yaml` says which it was, and a run that is resumed keeps it."""
-    init_from: str | None = None
-    """Start from these weights, of the same model: a name from the recipe's `teachers`, a run folder or another
-    checkpoint; null: from fresh ones."""
     seed: Seed = 0
     """Of weights, order and augmentation; a race sets it to each of its seeds."""
     deterministic: bool = False

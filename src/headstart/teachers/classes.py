@@ -53,7 +53,7 @@ def class_map(
         return [item if isinstance(item, int) else _index(item, own, name) for item in wanted]
     if own is None or student is None or list(own) == list(student):
         return None
-    known, needed = (_comparable([str(label) for label in labels]) for labels in (own, student))
+    known, needed = (comparable([str(label) for label in labels]) for labels in (own, student))
     if known == needed:
         return None
     # A name that stands for two classes (ImageNet has two cranes) tells nothing.
@@ -63,7 +63,7 @@ def class_map(
     return None
 
 
-def _comparable(labels: Sequence[str]) -> list[str]:
+def comparable(labels: Sequence[str]) -> list[str]:
     """Names without capitals, punctuation and spaces; as they are where two would become one."""
     plain = ["".join(letter for letter in label.casefold() if letter.isalnum()) for label in labels]
     return plain if len(set(plain)) == len(set(labels)) and all(plain) else list(labels)
@@ -81,7 +81,7 @@ def _tell_of_strangers(own: Sequence[str], student: Sequence[str], common: Seque
         f"{whose} {', '.join(map(repr, labels[:4]))}{', ...' if len(labels) > 4 else ''}"
         for whose, labels in (("its classes are", list(own)), ("the student's", list(student)))
     )
-    known, needed = (_comparable([str(label) for label in labels]) for labels in (own, student))
+    known, needed = (comparable([str(label) for label in labels]) for labels in (own, student))
     if any(known.index(label) != needed.index(label) for label in common):
         raise TeacherError(
             f"teacher {name!r}: {listed}; some are the same, in another order, and some have no match. Say in "
@@ -101,7 +101,7 @@ def _index(label: str, own: Sequence[str] | None, name: str) -> int:
             f"teacher {name!r}: nothing names its classes, so {label!r} is unknown; give indices instead"
         )
     places = [index for index, known in enumerate(own) if known == label]
-    places = places or [index for index, known in enumerate(_comparable(own)) if [known] == _comparable([label])]
+    places = places or [index for index, known in enumerate(comparable(own)) if [known] == comparable([label])]
     if len(places) == 1:
         return places[0]
     if places:

@@ -65,7 +65,7 @@ def load_transformers(place: str) -> Loaded:
             f"{place}: holds no weights for {min(missing)} of {type(module).__name__}, which would be random; a "
             "teacher needs all weights, those of its head too"
         )
-    classes = _label_names(module.config) if task is not None and "classification" in task else None
+    classes = label_names(module.config) if task is not None and "classification" in task else None
     return Loaded(module, task, classes, tokenizer=name, revision=revision or None, **_facts(name, where, module))
 
 
@@ -157,7 +157,8 @@ def _output_fields(kind: Any) -> set[str]:
     return fields
 
 
-def _label_names(config: Any) -> list[str] | None:
+def label_names(config: Any) -> list[str] | None:
+    """The classes that a configuration of transformers names; None where it numbers them."""
     names = [str(label) for _, label in sorted(config.id2label.items())]
     return None if all(label.startswith("LABEL_") for label in names) else names
 

@@ -51,7 +51,7 @@ def read_states(path: str | Path) -> States:
     if not path.is_file():
         raise TeacherError(f"{path}: no such file; a teacher's weights are a .safetensors or a weights-only .pt file")
     if path.suffix == ".json":
-        return {"": {name: value for part in _parts(path) for name, value in _file(part)[""].items()}}
+        return {"": {name: value for part in parts_of(path) for name, value in _file(part)[""].items()}}
     return _file(path)
 
 
@@ -163,7 +163,7 @@ def _as_averaged(found: States) -> States:
     }
 
 
-def _parts(index: Path) -> list[Path]:
+def parts_of(index: Path) -> list[Path]:
     """The files that an index names, all in its own folder."""
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

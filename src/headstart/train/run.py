@@ -23,7 +23,7 @@ from headstart.train.costs.known_before import known_before
 from headstart.train.judging import check_judging, judged, judged_by_glue
 from headstart.train.precision import settled_in
 from headstart.train.session import Session
-from headstart.train.state.checkpoint import remove_checkpoints
+from headstart.train.state.checkpoint import checkpoints, remove_checkpoints
 from headstart.train.state.lock import claimed
 from headstart.train.state.resume import resume, save
 from headstart.train.state.run_folder import RECIPE, RunFolder, peak_memory
@@ -97,9 +97,11 @@ def _train(
     """See `train`."""
     ranks.from_main(lambda: take_over(shorter, recipe, place.path))
     check_judging(recipe)
-    session = Session(recipe, teacher_paths)
+    begun = bool(ranks.from_main(lambda: checkpoints(place.path)))
+    session = Session(recipe, teacher_paths, initialise=not begun)
+    place.keep_initial(session.initial)
     # Before the first step: an operator whose FLOPs are not known must not be found after hours of training.
-    known = known_before(session, teacher_paths)
+    known = known_before(session, teacher_paths, ranks.from_main(place.initial))
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
     # A score of GLUE takes hours, and goes on from what is there: a signal need not wait for it.
@@ -140,6 +142,8 @@ def _train_steps(
     troughs = cycle_ends(total, config.cycles)
     saved_at_end = judged_by_glue(session.recipe) or config.first_cycle is not None
     first, seconds = resume(session, place.path)
+    if session.initial is not None:
+        seconds += session.initial.seconds
     place.go_on_from(first)
     meter = EnergyMeter(session.device)
     if first > 0 or session.accelerator.num_processes > 1:  # a part only is measured here

@@ -27,12 +27,13 @@ from headstart.recipe.image_sizes import side_of_step
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import run_window
 from headstart.recipe.train_section import Train
+from headstart.records import InitRecord
 from headstart.tasks import Batch, Evaluation, Task
 from headstart.tasks.images.progressive import resized
 from headstart.tasks.random import seed_of
 from headstart.train import ranks
 from headstart.train.averaging import average_of
-from headstart.train.build_task import build_task, student_side
+from headstart.train.build_task import build_task
 from headstart.train.cached_targets import distilled_batches, require_targets
 from headstart.train.initial_weights import start_from
 from headstart.train.load_pool import load_pool
@@ -48,13 +49,21 @@ class Session:
     Args:
         recipe: What to train.
         teacher_paths: Where the runs lie that the recipe describes under `teachers`.
+        initialise: Fill the student from the source that the recipe names; a run that goes on from a checkpoint does
+            without.
+
+    Attributes:
+        initial: What the student took over from the source, and what that cost; None where it did not.
 
     Raises:
         RecipeError: The recipe trains not even one step, settings do not go together, or a tracker is not installed.
-        TeacherError: A teacher, or the weights to start from, cannot be read or do not fit.
+        TeacherError: A teacher, or the model to start from, cannot be read or does not fit.
+        InitError: The model to start from does not fit the student.
     """
 
-    def __init__(self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None, *, initialise: bool = True
+    ) -> None:
         check_settings(recipe)
         require_trackers(recipe.train.trackers)
         self.accelerator = ranks.connect()
@@ -67,9 +76,7 @@ class Session:
         ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
         self.total_steps = _total_steps(recipe, self.task.samples)
         model = self.task.build_model()
-        if train.init_from is not None:
-            path = (teacher_paths or {}).get(train.init_from)
-            start_from(model, train.init_from, path, tokenizer=student_side(self.task).get("tokenizer"))
+        self.initial = self._initialised(model, teacher_paths or {}) if initialise else None
         self.model, self.optimizer = self._prepared(model)
         self._average = average_of(self.student, train.ema)
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=AUTOCAST[train.precision])
@@ -185,6 +192,13 @@ class Session:
         dtype = AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             return self.task.forward(model, inputs)
+
+    def _initialised(self, model: nn.Module, paths: Mapping[str, Path]) -> InitRecord | None:
+        """Before it is wrapped or spread over processes: there it may be too large for one device."""
+        if self.recipe.init is None:
+            return None
+        device = torch.device("cpu") if self.recipe.train.sharding == "fsdp" else self.device
+        return start_from(model, self.recipe, self.task, device, paths.get(self.recipe.init.source))
 
     def _part(self, micro: int) -> int:
         """The number of a micro-batch among those of all processes."""

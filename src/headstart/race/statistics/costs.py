@@ -16,7 +16,7 @@ def run_cost(run: RunRecord, clock: Clock, calibration: Calibration | None) -> f
     Args:
         run: The run.
         clock: `seconds` as measured; `flops` as counted; `calibrated`: the sum over the kinds of steps of their number
-            times their calibrated step time, in seconds.
+            times their calibrated step time, in seconds, and what an init from an older model took, as measured.
         calibration: The calibrated step times, where there are any.
 
     Returns:
@@ -32,7 +32,10 @@ def run_cost(run: RunRecord, clock: Clock, calibration: Calibration | None) -> f
         >>> run_cost(run, "flops", calibration) is None
         True
     """
-    return _on(clock, run, calibration) or None
+    cost = _on(clock, run, calibration)
+    if cost and clock == "calibrated" and run.init is not None:
+        cost += run.init.seconds
+    return cost or None
 
 
 def available(runs: Iterable[RunRecord], clock: Clock, calibration: Calibration | None) -> bool:

@@ -17,7 +17,7 @@ from headstart.distill.targets.source import Keys
 from headstart.recipe.image_sizes import count_sides, side_of_step
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import count_steps
-from headstart.records import TeacherCost
+from headstart.records import InitRecord, TeacherCost
 from headstart.tasks.images.progressive import resized
 from headstart.train import ranks
 from headstart.train.costs.clock import timed
@@ -36,7 +36,7 @@ class KnownBefore:
     Attributes:
         recipe: Of the run.
         total_steps: Of the run.
-        student_flops: Of the whole run.
+        student_flops: Of the whole run, its start from an older model included.
         teacher_flops: Of this process's teachers, by distilled step.
         teacher_seconds: Of the same.
         others: Fields of the record as they are.
@@ -44,7 +44,7 @@ class KnownBefore:
 
     recipe: Recipe
     total_steps: int
-    student_flops: int
+    student_flops: float
     teacher_flops: Mapping[int, float]
     teacher_seconds: Mapping[int, float]
     others: Mapping[str, Any]
@@ -69,12 +69,15 @@ class KnownBefore:
         }
 
 
-def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> KnownBefore:
+def known_before(
+    session: Session, teacher_paths: Mapping[str, Path], initial: InitRecord | None = None
+) -> KnownBefore:
     """What does not depend on how training goes, but for where an automatic stop closes the window.
 
     Args:
         session: Of the run, before its first step.
         teacher_paths: Run folders of the teachers that the recipe describes.
+        initial: What the student took over from an older model, be it in an earlier start of the run.
 
     Raises:
         HeadstartError: The FLOPs of an operator are not known; names it.
@@ -89,31 +92,35 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path]) -> KnownBe
     others = {
         "metric": session.task.metric,
         "higher_is_better": session.task.higher_is_better,
-        "teachers": _teacher_costs(session, teacher_paths),
+        "teachers": _teacher_costs(session, teacher_paths, initial),
+        "init": initial,
         "settings": recipe.model_dump(mode="json"),
         "environment": environment(session.device),
     }
     return KnownBefore(
         recipe,
         total_steps,
-        student_flops=_student_flops(session),
+        student_flops=_student_flops(session) + (initial.flops if initial is not None else 0),
         teacher_flops=_by_step(session, flops),
         teacher_seconds=_by_step(session, partial(_forward_seconds, session)),
         others=others,
     )
 
 
-def _teacher_costs(session: Session, teacher_paths: Mapping[str, Path]) -> list[TeacherCost]:
-    """Of the teachers, and of the weights that the student starts from."""
-    distill, origin = session.recipe.distill, session.recipe.train.init_from
+def _teacher_costs(
+    session: Session, teacher_paths: Mapping[str, Path], initial: InitRecord | None
+) -> list[TeacherCost]:
+    """Of the teachers, and of the model that the student starts from."""
+    distill, init = session.recipe.distill, session.recipe.init
     specs = distill.specs if distill is not None else []
     teachers = session.pool.teachers if session.pool is not None else []
     costs = [
         teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
         for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
     ]
-    if origin is not None and origin not in [cost.name for cost in costs]:
-        costs.append(weights_cost(origin, _whole_student(session), teacher_paths.get(origin, origin)))
+    if init is not None and init.source not in [cost.name for cost in costs]:
+        path = teacher_paths.get(init.source, init.source)
+        costs.append(weights_cost(init.source, None, path) if initial is None else initial.source)
     return costs
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from headstart.cache import CachedTeacher
 from headstart.distill import Teacher
 from headstart.distill.targets.source import TargetSource
@@ -25,18 +23,17 @@ def teacher_cost(spec: str, teacher: TargetSource, path: str | Path) -> TeacherC
         return teacher.cost.model_copy(update={"name": spec})
     if not isinstance(teacher, Teacher):
         return TeacherCost(name=spec)
-    return weights_cost(spec, teacher.module, path)
+    return weights_cost(spec, sum(parameter.numel() for parameter in teacher.module.parameters()), path)
 
 
-def weights_cost(spec: str, module: nn.Module, path: str | Path) -> TeacherCost:
-    """The cost of making a module's weights, as far as that is known.
+def weights_cost(spec: str, parameters: int | None, path: str | Path) -> TeacherCost:
+    """The cost of making a model's weights, as far as that is known.
 
     Args:
-        spec: Their name in the record.
-        module: A module of their size.
-        path: Where they lie; a run folder tells what training them cost.
+        spec: Its name in the record.
+        parameters: How many it has; None: not known.
+        path: Where it lies; a run folder tells what training it cost.
     """
-    parameters = sum(parameter.numel() for parameter in module.parameters())
     record = find_teacher(path).record
     if record is None:
         return TeacherCost(name=spec, parameters=parameters)

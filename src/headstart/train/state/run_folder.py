@@ -17,7 +17,7 @@ from headstart.config import flat
 from headstart.errors import HeadstartError
 from headstart.recipe.load import dump_recipe, load_recipe
 from headstart.recipe.recipe import Recipe
-from headstart.records import RunRecord, read_record, write_atomically, write_record
+from headstart.records import InitRecord, RunRecord, read_record, write_atomically, write_record
 from headstart.teachers import DESCRIPTION_KEY
 from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train import ranks
@@ -26,6 +26,7 @@ from headstart.train.state.checkpoint import remove, remove_checkpoints
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+INITIAL = "init.json"
 _CHANGES = 3  # told of a recipe that is another one
 _LOOK_EVERY = 0.2  # seconds
 _SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a new file
@@ -34,7 +35,7 @@ _SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a n
 class RunFolder:
     """A folder with `recipe.yaml`, `metrics.jsonl`, `model.safetensors`, `record.json`; checkpoints while it runs.
 
-    And an empty `.lock`, see `claimed`.
+    And an empty `.lock`, see `claimed`; and `init.json`, where the student took its first weights from an older model.
 
     Of several processes one writes; the methods do nothing on the others.
 
@@ -86,6 +87,17 @@ class RunFolder:
         while (record := self.finished()) is None:
             time.sleep(_LOOK_EVERY)
         return record
+
+    def keep_initial(self, initial: InitRecord | None) -> None:
+        """Write down what the student took over from an older model: a run that is resumed does not do it again."""
+        if initial is not None and ranks.is_main():
+            with _writing(self.path):
+                write_record(initial, self.path / INITIAL)
+
+    def initial(self) -> InitRecord | None:
+        """What `keep_initial` wrote."""
+        path = self.path / INITIAL
+        return read_record(InitRecord, path) if path.exists() else None
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line of metrics."""

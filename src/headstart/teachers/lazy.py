@@ -1,0 +1,105 @@
+"""Weights of safetensors files that are read tensor by tensor, when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from headstart.errors import TeacherError
+from headstart.teachers.weights import parts_of, read_weights
+
+
+class LazyTensors(Mapping[str, Tensor]):
+    """The tensors of one file, or of several parts; nothing but names and shapes is kept in memory.
+
+    Args:
+        files: Safetensors files.
+
+    Attributes:
+        shapes: By name.
+
+    Raises:
+        TeacherError: A file is missing, truncated or damaged; or two hold a tensor of one name.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from safetensors.torch import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file({"weight": torch.ones(2, 3)}, f"{folder}/model.safetensors")
+        ...     tensors = LazyTensors([Path(folder, "model.safetensors")])
+        ...     tensors.shapes, float(tensors["weight"].sum())
+        ({'weight': (2, 3)}, 6.0)
+    """
+
+    def __init__(self, files: list[Path]) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._files: dict[str, Path] = {}
+        for path in files:
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 - a file is no mapping
+                    if name in self._files:
+                        raise TeacherError(f"{path}: holds {name}, which {self._files[name].name} holds, too")
+                    self.shapes[name] = tuple(file.get_slice(name).get_shape())
+                    self._files[name] = path
+
+    def __getitem__(self, name: str) -> Tensor:
+        path = self._files[name]
+        # Opened for each: what a file has mapped into memory would stay there as long as it is open.
+        with _opened(path) as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def lazy_weights(path: Path, *, weights: str | None = None) -> Mapping[str, Tensor]:
+    """A file's tensors: read one by one from safetensors, also in parts, and at once from any other kind.
+
+    Args:
+        path: The file, or the index of its parts.
+        weights: As in `read_weights`.
+
+    Raises:
+        TeacherError: As `read_weights`.
+    """
+    files = parts_of(path) if path.suffix == ".json" else [path]
+    if all(file.suffix == ".safetensors" for file in files):
+        return LazyTensors(files)
+    return read_weights(path, weights=weights)
+
+
+class _opened:
+    """An open safetensors file; whatever is wrong with it, there or later, is told in a sentence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+
+    def __enter__(self) -> Any:
+        from safetensors import SafetensorError, safe_open
+
+        if not self._path.is_file():
+            raise TeacherError(f"{self._path}: no such file; the index beside it names it")
+        try:
+            self._file = safe_open(self._path, framework="pt")
+            return self._file.__enter__()
+        except (OSError, SafetensorError) as error:
+            raise _damaged(self._path, error) from None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from safetensors import SafetensorError
+
+        self._file.__exit__(kind, error, trace)
+        if isinstance(error, OSError | SafetensorError):
+            raise _damaged(self._path, error) from None
+
+
+def _damaged(path: Path, error: BaseException) -> TeacherError:
+    return TeacherError(f"{path}: cannot be read as safetensors ({error}); the file is truncated or damaged")
