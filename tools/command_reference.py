@@ -96,6 +96,8 @@ def _inner(annotation: Any) -> Any:
 def _default(option: Any) -> str:
     if option.is_flag:
         return "off"
+    if option.required:
+        return "required"
     return "none" if option.default in (None, "") else f"`{option.default}`"
 
 

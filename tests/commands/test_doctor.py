@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,5 +94,21 @@ class TestCachedTargets:
 
 
 def test_a_recipe_that_does_not_distil(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="distill=null: there is nothing to examine"):
+    with pytest.raises(RecipeError, match="distill=null, init=null: there is nothing to examine"):
         doctor_recipe(tiny_recipe(data), tmp_path)
+
+
+def test_the_loss_right_after_an_init_stands_beside_a_fresh_ones(data: Path, tmp_path: Path) -> None:
+    train(tiny_recipe(data, train__steps=60), tmp_path / "old")
+    [good] = doctor_recipe(tiny_recipe(data, init={"from": str(tmp_path / "old")}), tmp_path)
+    assert (good.name, good.status) == ("init", "pass") and "100.0% of the parameters inherited" in good.finding
+    right_after, fresh = (float(found) for found in re.findall(r"(?:loss|after it,) ([\d.]+)", good.finding))
+    assert right_after < fresh
+    unfit = write_run(tmp_path / "unfit", mean=(0.1, 0.2, 0.3), std=(0.2,) * 3)
+    [bad] = doctor_recipe(tiny_recipe(data, init={"from": str(unfit), "require": 1.0}), tmp_path)
+    assert bad.status == "fail" and bad.finding.startswith(f"init.from={unfit}")
+    missing = tiny_recipe(data, init={"from": "old"}, teachers={"old": {}}, distill={"teachers": ["old"]})
+    assert [(check.name, check.status) for check in doctor_recipe(missing, tmp_path / "none")] == [
+        ("init", "warn"),
+        ("at hand", "warn"),
+    ]

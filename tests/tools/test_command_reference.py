@@ -47,7 +47,9 @@ def test_every_parameter_of_the_function_is_there_with_its_default_and_meaning(n
         option = info.default if isinstance(info.default, str) else spelled  # typer.Option("--json")
         (line,) = (line for line in lines if line.startswith(f"| `{option}` |"))
         assert line.endswith(f" | {meaning} |")
-        if parameter.default not in (None, "", False):
+        if parameter.default is inspect.Parameter.empty:
+            assert " | required | " in line
+        elif parameter.default not in (None, "", False):
             assert f" | `{parameter.default}` | " in line
 
 

@@ -6,6 +6,7 @@ import typer
 
 from headstart.cli.cache import cache
 from headstart.cli.glue import glue
+from headstart.cli.init import init
 from headstart.cli.race import race, report
 from headstart.cli.teachers import doctor, teachers
 from headstart.cli.train import train
@@ -22,13 +23,14 @@ app = typer.Typer(
     [bold]headstart teachers runs/demo/teachers/*[/]            what could teach?
     [bold]headstart doctor recipes/demo.yaml[/]                 is it set up rightly?
     [bold]headstart cache recipes/demo.yaml[/]                  run its teachers once
+    [bold]headstart init runs/large --like config.json[/]       cut or grow it
     [bold]headstart glue runs/bert[/]                           how good is an encoder?
 
     Exit codes: 0 done, 1 other errors, 2 wrong recipe or usage, 3 data, 4 teacher, 5 failed runs, 75 pre-empted after a
     checkpoint, 130 interrupted.
     """,
 )
-for command in (race, train, report, teachers, doctor, cache, glue):
+for command in (race, train, report, teachers, doctor, cache, init, glue):
     app.command()(command)
 
 

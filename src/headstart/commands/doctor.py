@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headstart.commands.doctor_init import examine_init
 from headstart.distill import Teacher, TeacherPool
 from headstart.errors import HeadstartError, RecipeError, TeacherError
 from headstart.precision import AUTOCAST
@@ -30,26 +31,31 @@ def doctor_recipe(recipe: Recipe, teachers: Path) -> list[Check]:
     """Test a recipe's distillation on its first batches.
 
     Args:
-        recipe: With a `distill` section.
+        recipe: With a `distill` section, an `init` section, or both.
         teachers: Folder of the teachers that the recipe trains itself, each in a run folder of its name. Those that are
             not there yet are named and left out.
 
     Returns:
-        The checks; a teacher that cannot be loaded is one that fails. Where targets are cached, the cache is examined
-        as a run would before its first step, and so are the teachers that are at hand nevertheless.
+        The checks, the init's first; a teacher that cannot be loaded is one that fails. Where targets are cached, the
+        cache is examined as a run would before its first step, and so are the teachers that are at hand nevertheless.
 
     Raises:
-        RecipeError: The recipe does not distil, or trains nothing.
+        RecipeError: The recipe neither distils nor starts from an older model, or trains nothing.
         HeadstartError: Data or student cannot be had.
     """
-    if recipe.distill is None:
-        raise RecipeError("distill=null: there is nothing to examine; give a recipe that distils")
-    session = Session(recipe.model_copy(update={"distill": None}))
-    found, loaded = _load(recipe, recipe.distill, teachers, session)
-    if recipe.distill.cache is not None:
-        found.append(_cached(recipe, recipe.distill.cache, teachers))
+    if recipe.distill is None and recipe.init is None:
+        raise RecipeError("distill=null, init=null: there is nothing to examine; give a recipe that reuses a model")
+    session = Session(recipe.model_copy(update={"distill": None}), initialise=False)
+    first = [] if recipe.init is None else [examine_init(recipe, session, teachers)]
+    return first if recipe.distill is None else [*first, *_distilled(recipe, recipe.distill, teachers, session)]
+
+
+def _distilled(recipe: Recipe, distill: Distill, teachers: Path, session: Session) -> list[Check]:
+    found, loaded = _load(recipe, distill, teachers, session)
+    if distill.cache is not None:
+        found.append(_cached(recipe, distill.cache, teachers))
     if loaded:
-        found += _examine(recipe, recipe.distill, loaded, session)
+        found += _examine(recipe, distill, loaded, session)
     return found
 
 
@@ -99,7 +105,7 @@ def _cached(recipe: Recipe, cache: str, folder: Path) -> Check:
     name = "cached targets"
     paths = {spec: folder / spec for spec in recipe.teachers if (folder / spec / WEIGHTS).is_file()}
     try:
-        Session(recipe, paths)
+        Session(recipe, paths, initialise=False)
     except HeadstartError as error:  # the same session without distillation has begun
         advice = "make the cache for this recipe: headstart cache; it goes on where it stopped"
         return Check(name=name, status="fail", finding=str(error), advice=advice)

@@ -1,0 +1,151 @@
+"""`headstart init`: what it writes is read by the library that it is for, and computes what `init_from` says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
+
+import transformers
+
+from headstart.cli import app
+from headstart.init import init_from
+from tests.tasks.text.words import word_tokenizer
+from tests.tiny import write_run
+
+CONFIGS: dict[str, Any] = {
+    "llama": transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=100, tie_word_embeddings=False,
+    ),
+    "bert": transformers.BertConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, vocab_size=100
+    ),
+    "modernbert": transformers.ModernBertConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, vocab_size=100,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
+    ),
+}  # fmt: skip
+CLASSES = {
+    "llama": transformers.LlamaForCausalLM,
+    "bert": transformers.BertForMaskedLM,
+    "modernbert": transformers.ModernBertForMaskedLM,
+}
+
+
+def old_model(folder: Path, kind: str = "llama", **save: Any) -> Any:
+    model = CLASSES[kind](CONFIGS[kind])
+    model.save_pretrained(folder, **save)
+    word_tokenizer().save_pretrained(folder)
+    return model
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["init", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize(
+    "like", ["num_hidden_layers=2", "num_hidden_layers=2,intermediate_size=32", "num_hidden_layers=8"]
+)
+def test_what_is_written_loads_with_nothing_missing(kind: str, like: str, tmp_path: Path) -> None:
+    old_model(tmp_path / "old", kind)
+    done = run(tmp_path / "old", "--like", like, "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    # In a ModernBERT the first layer has no norm of its own that a copy further up could take.
+    grown = kind == "modernbert" and like == "num_hidden_layers=8"
+    assert ("1 fresh" if grown else "100.0 % of the parameters inherited: ") in done.stdout
+    model, info = CLASSES[kind].from_pretrained(tmp_path / "new", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert tokenizer.get_vocab() == word_tokenizer().get_vocab()
+    for part in like.split(","):
+        key, value = part.split("=")
+        assert getattr(model.config, key) == int(value)
+
+
+def test_a_checkpoint_in_parts_gives_what_the_module_gives(tmp_path: Path) -> None:
+    old = old_model(tmp_path / "old", max_shard_size="20KB")
+    assert (tmp_path / "old" / "model.safetensors.index.json").is_file()
+    small = transformers.LlamaConfig.from_dict({**CONFIGS["llama"].to_dict(), "hidden_size": 16, "head_dim": 8,
+        "num_attention_heads": 2, "num_key_value_heads": 1})  # fmt: skip
+    small.save_pretrained(tmp_path / "shape")
+    done = run(tmp_path / "old", "--like", tmp_path / "shape" / "config.json", "--out", tmp_path / "new", "--json")
+    assert done.exit_code == 0, done.output
+    student = transformers.LlamaForCausalLM(small)
+    inherited = init_from(student, old)
+    assert json.loads(done.stdout)["share"] == inherited.share == 1.0
+    written = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "new")
+    for name, value in student.state_dict().items():
+        if "embed_tokens" not in name and "lm_head" not in name:
+            assert torch.equal(written.state_dict()[name], value)
+
+
+def test_columns_without_a_token_stay_fresh_and_are_finite(tmp_path: Path) -> None:
+    old = old_model(tmp_path / "old")
+    done = run(tmp_path / "old", "--like", "vocab_size=104", "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    new = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "new")
+    tokens = max(word_tokenizer().get_vocab().values()) + 1
+    rows = new.model.embed_tokens.weight
+    assert torch.equal(rows[:tokens], old.model.embed_tokens.weight[:tokens]) and torch.isfinite(rows).all()
+    assert rows[tokens:].std() > 0
+
+
+def test_units_are_scored_on_a_text(tmp_path: Path) -> None:
+    old_model(tmp_path / "old")
+    (tmp_path / "text.txt").write_text("a b c d e f g h " * 300)
+    given = [tmp_path / "old", "--like", "intermediate_size=32", "--out", tmp_path / "new", "--scores", "activation"]
+    refused = run(*given)
+    assert refused.exit_code == 2 and "give text of its kind with --text FILE" in refused.stderr
+    done = run(*given, "--text", tmp_path / "text.txt", "--compensate", "--batches", 2)
+    assert done.exit_code == 0 and "compensated" in done.stdout, done.output
+
+
+@pytest.mark.parametrize(
+    ("like", "code", "message"),
+    [
+        ("num_hiden_layers=2", 2, "LlamaConfig has no setting 'num_hiden_layers'; did you mean 'num_hidden_layers'?"),
+        ("nowhere/config.json", 2, "--like=nowhere/config.json: no such file or folder; give a config.json"),
+        ("vocab_size=5", 2, "vocab_size=5 is less than the"),
+        ("num_attention_heads=3,hidden_size=32", 2, "--like"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(like: str, code: int, message: str, tmp_path: Path) -> None:
+    old_model(tmp_path / "old")
+    refused = run(tmp_path / "old", "--like", like, "--out", tmp_path / "new")
+    assert refused.exit_code == code and message in refused.stderr, refused.output
+    assert not (tmp_path / "new").exists() and "Traceback" not in refused.stderr
+
+
+def test_what_else_is_refused(tmp_path: Path) -> None:
+    old_model(tmp_path / "old")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    full = run(tmp_path / "old", "--like", "num_hidden_layers=2", "--out", tmp_path / "full")
+    assert full.exit_code == 2 and "holds something already" in full.stderr
+    ours = run(write_run(tmp_path / "run"), "--like", "num_hidden_layers=2", "--out", tmp_path / "new")
+    assert ours.exit_code == 4 and "is no model of transformers" in ours.stderr
+    grown = run(tmp_path / "old", "--like", "num_hidden_layers=2", "--out", tmp_path / "new", "--how", "grow")
+    assert grown.exit_code == 4
+    other = tmp_path / "other"
+    CONFIGS["bert"].save_pretrained(other)
+    strange = run(tmp_path / "old", "--like", other, "--out", tmp_path / "new")
+    assert strange.exit_code in (2, 4) and not (tmp_path / "new").exists()
+
+
+def test_a_model_of_timm(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    hub = pytest.importorskip("timm.models._hub")
+    hub.save_for_hf(timm.create_model("test_resnet", num_classes=7), tmp_path / "old", safe_serialization=True)
+    done = run(tmp_path / "old", "--like", "timm:test_resnet", "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    new = timm.create_model(f"local-dir:{tmp_path / 'new'}", pretrained=True)
+    assert new.num_classes == 7
