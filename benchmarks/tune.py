@@ -64,7 +64,7 @@ def run_trial(name: str, recipe: Recipe, out: Path) -> RunRecord:
 
 def figures_of(records: Mapping[str, list[RunRecord]]) -> dict[str, Figure]:
     """Held-out accuracy and loss of each trial, the mean of its seeds, and its cost."""
-    first = next((name for name in records if name == "baseline" or name.startswith("arm=baseline")), "")
+    first = next((name for name in records if name == "baseline" or name.startswith("arm=")), "")
     unit = (records[first][0].flops if first else None) or 1.0
     figures: dict[str, Figure] = {}
     for name, runs in records.items():
