@@ -13,6 +13,8 @@ IDS = torch.arange(18).reshape(2, 9) * 7 % WORDS
 
 LANGUAGE = {
     "bert": "BertForMaskedLM",
+    "distilbert": "DistilBertForMaskedLM",
+    "gpt2": "GPT2LMHeadModel",
     "roberta": "RobertaForMaskedLM",
     "modernbert": "ModernBertForMaskedLM",
     "llama": "LlamaForCausalLM",
@@ -20,7 +22,12 @@ LANGUAGE = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
 }
+SIZES = {
+    "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim"),
+    "gpt2": ("n_embd", "n_layer", "n_head", "n_inner"),
+}
 ROTARY = ("modernbert", "llama", "mistral", "qwen2", "qwen3")
+LAYERS = {"bert": "encoder.layer", "roberta": "encoder.layer", "distilbert": "transformer.layer", "gpt2": "h"}
 GROUPED = ("llama", "mistral", "qwen2", "qwen3")
 
 
@@ -41,12 +48,8 @@ def language(
     kind: str, width: int = 32, layers: int = 3, heads: int = 4, inner: int = 48, *, words: int = WORDS, **more: Any
 ) -> nn.Module:
     """A language model of a family of transformers, fresh, in eval mode."""
-    sizes = {
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": inner,
-    }
+    names = SIZES.get(kind, ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
+    sizes = dict(zip(names, (width, layers, heads, inner), strict=True))
     if kind in ("llama", "mistral", "qwen2", "qwen3"):
         more = {"num_key_value_heads": max(heads // 2, 1), "head_dim": width // heads} | more
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 64}
@@ -63,6 +66,12 @@ def outputs(model: nn.Module, inputs: Tensor | None = None) -> Tensor:
         found = model(given)
     result: Tensor = found if isinstance(found, Tensor) else found.logits
     return result
+
+
+def of(model: nn.Module, name: str) -> Tensor:
+    """A tensor of a model, which may be changed in place."""
+    found: Tensor = model.state_dict()[name]
+    return found
 
 
 def assert_same_outputs(student: nn.Module, source: nn.Module, inputs: Tensor | None = None) -> None:

@@ -9,11 +9,26 @@ import torch
 from torch import nn
 
 from headstart.init import init_from
-from tests.init.models import GROUPED, LANGUAGE, ROTARY, assert_same_outputs, assert_same_weights, language, stirred
+from headstart.init.axes import Axes, Rule
+from headstart.init.roles import Axis
+from headstart.init.side import Side
+from headstart.init.view import View, views
+from tests.init.models import (
+    GROUPED,
+    LANGUAGE,
+    LAYERS,
+    assert_same_outputs,
+    assert_same_weights,
+    language,
+    outputs,
+    stirred,
+)
 
-TIED = [("bert", {}), ("roberta", {}), ("modernbert", {})] + [
-    (kind, {"tie_word_embeddings": tied}) for kind in GROUPED for tied in (True, False)
-]
+TIED = (
+    [(kind, {}) for kind in LANGUAGE if kind not in GROUPED]
+    + [("gpt2", {"tie_word_embeddings": False})]
+    + [(kind, {"tie_word_embeddings": tied}) for kind in GROUPED for tied in (True, False)]
+)
 EACH = pytest.mark.parametrize(("kind", "more"), TIED, ids=lambda value: str(value).strip("{}") or "default")
 
 
@@ -60,25 +75,29 @@ def test_heads_and_units_that_give_nothing_can_be_cut(kind: str) -> None:
     assert_same_outputs(student, source)
 
 
+ENDS = {
+    "inner": ("mlp.Wo", "mlp.down_proj", "output.dense", "ffn.lin2", "mlp.c_proj"),
+    "attended": ("attn.Wo", "o_proj", "attention.output.dense", "out_lin", "attn.c_proj"),
+}
+
+
 def silenced(model: nn.Module, indices: dict[str, tuple[int, ...]]) -> None:
     """Make the outputs of all other heads and hidden units count for nothing."""
-    ends = {
-        "inner": ("mlp.Wo", "mlp.down_proj", "output.dense"),
-        "attended": ("attn.Wo", "o_proj", "attention.output.dense"),
-    }
     attended = [head * 8 + channel for head in indices["heads"] for channel in range(8)]
+    for name, module in model.named_modules():
+        if name.endswith(ENDS["attended"]):
+            keep(module, attended)
+        elif name.endswith(ENDS["inner"]):
+            keep(module, list(indices["inner"]))
+
+
+def keep(module: nn.Module, inputs: list[int]) -> None:
+    """Leave a layer only some of its inputs."""
+    weight = module.get_parameter("weight")
+    mask = torch.zeros(weight.shape[0 if type(module).__name__ == "Conv1D" else 1])
+    mask[inputs] = 1
     with torch.no_grad():
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear) and name.endswith(ends["attended"]):
-                keep(module.weight, attended)
-            elif isinstance(module, nn.Linear) and name.endswith(ends["inner"]):
-                keep(module.weight, list(indices["inner"]))
-
-
-def keep(weight: torch.Tensor, columns: list[int]) -> None:
-    mask = torch.zeros(weight.shape[1])
-    mask[columns] = 1
-    weight.mul_(mask)
+        weight.mul_(mask[:, None] if type(module).__name__ == "Conv1D" else mask)
 
 
 @pytest.mark.parametrize("kind", LANGUAGE)
@@ -88,14 +107,149 @@ def test_narrower_and_shallower_takes_all_from_the_source(kind: str) -> None:
     assert inherited.share == 1
     assert inherited.indices["hidden"] == tuple(range(0, 32, 2))
     assert inherited.indices["heads"] == ((0, 1) if kind in GROUPED else (0, 2))
-    assert inherited.indices["layers" if kind in ROTARY else "encoder.layer"] == (0, 2 if kind == "modernbert" else 3)
+    assert inherited.indices[LAYERS.get(kind, "layers")] == (0, 2 if kind == "modernbert" else 3)
 
 
 @pytest.mark.parametrize("kind", LANGUAGE)
 def test_narrower_but_deeper_is_cut_and_stacked(kind: str) -> None:
     source, student = stirred(language(kind, layers=2)), language(kind, 16, 4, 2, 24)
     inherited = init_from(student, source)
-    assert inherited.indices["layers" if kind in ROTARY else "encoder.layer"] == (0, 1, 0, 1)
+    assert inherited.indices[LAYERS.get(kind, "layers")] == (0, 1, 0, 1)
     fresh = [row.name for row in inherited.tensors if row.what == "fresh"]
     assert fresh == (["model.layers.2.attn_norm.weight"] if kind == "modernbert" else [])
     assert "stacked: outputs are not preserved" in inherited.notes[0]
+
+
+def seen(student: nn.Module, source: nn.Module) -> tuple[View, View]:
+    found = views(Side(student, None, "student"), Side(source, None, "source"))
+    assert found is not None
+    return found
+
+
+def permuted(view: View, axis: Axis, order: torch.Tensor) -> None:
+    """Put the entries of an axis into another order, wherever the table says that it occurs."""
+    moved: set[int] = set()
+    for name, place in view.places.items():
+        tensor = view.side.tensors[view.side.names[name]]
+        for number, dim in enumerate(place.roles):
+            if dim.axes == (axis,) and (id(tensor) not in moved):
+                with torch.no_grad():
+                    tensor.copy_(tensor.index_select(number, order))
+        moved.add(id(tensor))
+
+
+@EACH
+def test_the_cut_of_a_permuted_source_is_the_permuted_selection(kind: str, more: dict[str, Any]) -> None:
+    """And the source computes the same after it: the table names every place where the axis occurs."""
+    source, student = stirred(language(kind, **more)), language(kind, 16, 3, 2, 24, **more)
+    before, original = outputs(source), {name: value.clone() for name, value in source.state_dict().items()}
+    order = torch.randperm(32)
+    _, view = seen(student, source)
+    square = [name for name, place in view.places.items() if [dim.axes for dim in place.roles].count((HIDDEN,)) == 2]
+    permuted(view, HIDDEN, order)
+    for name in square:  # both dimensions are the axis; the first one alone has been moved
+        with torch.no_grad():
+            tensor = view.side.tensors[view.side.names[name]]
+            tensor.copy_(original[view.side.names[name]][order][:, order])
+    assert torch.allclose(outputs(source), before, atol=1e-5 * float(before.abs().max()))
+    init_from(student, source)
+    mine, theirs = seen(student, source)
+    axes = Axes(mine, theirs, Rule(), {})
+    for name, place in mine.places.items():
+        expected = original[theirs.side.names[name]]
+        for number, dim in enumerate(place.roles):
+            pick = axes.dim(dim, mine.side.shape(name)[number])
+            assert pick is not None
+            expected = expected.index_select(number, order[pick.index] if dim.axes == (HIDDEN,) else pick.index)
+        assert torch.equal(mine.side.tensors[mine.side.names[name]], expected), name
+
+
+HIDDEN = Axis("hidden")
+
+
+def test_a_smaller_head_takes_the_pairs_whose_frequencies_it_computes() -> None:
+    source = stirred(language("llama", 32, heads=2, head_dim=16, num_key_value_heads=2))
+    student = language("llama", 32, heads=2, head_dim=8, num_key_value_heads=2)
+    pairs = list(init_from(student, source).indices["rotated_channels"])
+    theirs = source.get_submodule("model.rotary_emb").get_buffer("inv_freq")
+    mine = student.get_submodule("model.rotary_emb").get_buffer("inv_freq")
+    assert torch.allclose(theirs[pairs[:4]], mine) and pairs[4:] == [pair + 8 for pair in pairs[:4]]
+
+
+def test_another_base_of_frequencies_moves_the_pairs() -> None:
+    source = stirred(language("llama", 32, heads=1, head_dim=32, num_key_value_heads=1))
+    rope = {"rope_type": "default", "rope_theta": 100.0}
+    student = language("llama", 32, heads=1, head_dim=16, num_key_value_heads=1, rope_parameters=rope)
+    pairs = list(init_from(student, source).indices["rotated_channels"])
+    theirs = source.get_submodule("model.rotary_emb").get_buffer("inv_freq")
+    mine = student.get_submodule("model.rotary_emb").get_buffer("inv_freq")
+    assert torch.allclose(theirs[pairs[:8]], mine, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "gpt2"])
+def test_a_wrapped_student_takes_the_same(kind: str) -> None:
+    source, plain = stirred(language(kind)), language(kind)
+    student = nn.ModuleDict({"inside": plain})
+    assert init_from(student, source).share == 1
+    assert_same_weights(plain, source)
+
+
+def test_a_model_without_head_takes_the_body_of_one_with_a_head() -> None:
+    source = stirred(language("bert"))
+    student = source.__class__(source.config).get_submodule("bert")
+    assert init_from(student, source).share == 1
+    assert_same_weights(student, source.get_submodule("bert"))
+
+
+def test_an_untied_head_comes_from_the_embedding_that_the_source_ties_it_to() -> None:
+    source = stirred(language("llama", tie_word_embeddings=True))
+    state = {name: value for name, value in source.state_dict().items() if name != "lm_head.weight"}
+    student = language("llama", tie_word_embeddings=False)
+    assert init_from(student, state, source_config=source.config).share == 1
+    assert_same_outputs(student, source)
+    row = next(row for row in init_from(student, state, source_config=source.config).tensors if "lm_head" in row.name)
+    assert row.sources == ("model.embed_tokens.weight",)
+
+
+def test_a_tied_student_says_that_the_source_has_a_head_of_its_own() -> None:
+    source = stirred(language("llama", tie_word_embeddings=False))
+    notes = init_from(language("llama", tie_word_embeddings=True), source).notes
+    assert notes == (
+        "the student's head is its embedding, the source's is not: the source's own (lm_head.weight) is not used",
+    )
+
+
+def test_a_vocabulary_is_matched_by_rows() -> None:
+    source, student = stirred(language("bert")), language("bert", words=3)
+    fresh = student.get_parameter("bert.embeddings.word_embeddings.weight")[1].clone()
+    init_from(student, source, rows={"vocabulary": torch.tensor([40, -1, 7])})
+    words = student.get_parameter("bert.embeddings.word_embeddings.weight")
+    theirs = source.get_parameter("bert.embeddings.word_embeddings.weight")
+    assert torch.equal(words[[0, 2]], theirs[[40, 7]]) and torch.equal(words[1], fresh)
+    bias = student.get_parameter("cls.predictions.bias")
+    assert torch.equal(bias[[0, 2]], source.get_parameter("cls.predictions.bias")[[40, 7]])
+
+
+def test_another_vocabulary_stays_fresh_without_rows() -> None:
+    source, student = stirred(language("llama")), language("llama", words=51)
+    inherited = init_from(student, source)
+    fresh = {row.name: row.reason for row in inherited.tensors if row.what == "fresh"}
+    assert set(fresh) == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert fresh["lm_head.weight"] == "vocabulary: 51 here, 50 in the source, and no rows were given to match them"
+
+
+def test_more_positions_than_the_source_has_begin_fresh_after_its_own() -> None:
+    source, student = stirred(language("bert")), language("bert", max_position_embeddings=80)
+    name = "bert.embeddings.position_embeddings.weight"
+    fresh = student.get_parameter(name)[64:].clone()
+    init_from(student, source)
+    assert torch.equal(student.get_parameter(name)[:64], source.get_parameter(name))
+    assert torch.equal(student.get_parameter(name)[64:], fresh)
+    assert_same_outputs(student, source)
+
+
+def test_the_student_keeps_its_own_precision() -> None:
+    source, student = stirred(language("bert")), language("bert").to(torch.bfloat16)
+    init_from(student, source)
+    words = student.get_parameter("bert.embeddings.word_embeddings.weight")
+    assert torch.equal(words, source.get_parameter("bert.embeddings.word_embeddings.weight").bfloat16())

@@ -217,12 +217,14 @@ def _share(takes: list[Take], student: Side) -> float:
 
 
 def _check_share(inherited: Inherited, require: float) -> None:
-    if inherited.share > 0 and inherited.share >= require:
+    matrices = [row for row in inherited.tensors if len(row.shape) > 1]
+    related = any(row.sources for row in matrices or inherited.tensors)
+    if related and inherited.share >= require:
         return
     fresh = sorted((row for row in inherited.tensors if not row.sources), key=lambda row: -_size(row))
     named = "; ".join(f"{row.name} ({row.reason})" for row in fresh[:3])
-    if inherited.share == 0:
-        raise InitError(f"source: unrelated to the student, none of whose tensors it fits: {named}")
+    if not related:
+        raise InitError(f"source: unrelated to the student, none of whose weights it fits: {named}")
     raise InitError(
         f"require={require:g}: only {inherited.share:.1%} of the student's parameters would come from the source. "
         f"The largest that would not: {named}. Give a source nearer to the student, or a smaller require"

@@ -53,6 +53,7 @@ class Family:
         name: For messages.
         sign: A regular expression of a tensor's name that tells the family.
         table: The roles.
+        also: Names that have to stand beside it.
         relatives: Sets of `config.model_type` whose weights mean the same to each other; none: any.
         heads: Reads the attention heads of a model with some width; None: it has none.
         tied: Names of the head and of the embedding that it may be tied to.
@@ -65,6 +66,7 @@ class Family:
     name: str
     sign: str
     table: Table
+    also: tuple[str, ...] = ()
     relatives: tuple[frozenset[str], ...] = ()
     heads: Callable[[Side, int], Heads] | None = None
     tied: tuple[str, str] | None = None
@@ -79,7 +81,8 @@ class Family:
         if known is not None and self.relatives and not any(known in group for group in self.relatives):
             return None
         found = (re.fullmatch(rf"((?:.+\.)?){self.sign}", name) for name in side.names)
-        return next((match[1] for match in found if match), None)
+        prefixes = (match[1] for match in found if match)
+        return next((prefix for prefix in prefixes if all(prefix + name in side.names for name in self.also)), None)
 
     def related(self, student: Side, source: Side) -> bool:
         """Weights of the source mean the same in the student."""

@@ -1,0 +1,71 @@
+"""Vision transformers: transformers' ViT, and timm's with queries, keys and values fused."""
+
+from headstart.init.families.family import Family, Heads, heads_of
+from headstart.init.roles import Table
+from headstart.init.side import Side
+
+VIT = Family(
+    name="ViT",
+    sign=r"layers\.0\.attention\.q_proj\.weight",
+    also=("embeddings.cls_token",),
+    table=Table("""
+        embeddings.cls_token                        . . hidden
+        embeddings.mask_token                       . . hidden
+        embeddings.position_embeddings              . grid hidden
+        embeddings.patch_embeddings.projection.*    hidden . . . | hidden
+        layers.#.attention.q_proj.*                 query# <hidden | query#
+        layers.#.attention.k_proj.*                 key# <hidden | key#
+        layers.#.attention.v_proj.*                 value# <hidden | value#
+        layers.#.attention.o_proj.*                 hidden <attended# | hidden
+        layers.#.layernorm_before.*                 hidden
+        layers.#.layernorm_after.*                  hidden
+        layers.#.mlp.fc1.*                          inner# <hidden | inner#
+        layers.#.mlp.fc2.*                          hidden <inner# | hidden
+        layernorm.*                                 hidden
+        pooler.dense.*                              hidden <hidden | hidden
+        classifier.*                                classes <hidden | classes
+    """),
+    relatives=(frozenset({"vit"}),),
+    heads=heads_of,
+)
+
+
+def _timm_heads(side: Side, hidden: int) -> Heads:
+    """The heads of a model without configuration: its attention knows them."""
+    if side.module is None:
+        return heads_of(side, hidden)
+    layer = side.names["blocks.0.attn.qkv.weight"].removesuffix(".qkv.weight")
+    count = side.module.get_submodule(layer).num_heads
+    assert isinstance(count, int)
+    rows = side.shape("blocks.0.attn.qkv.weight")[0]
+    return Heads(count, count, rows // (3 * count), normed="blocks.0.attn.q_norm.weight" in side.names)
+
+
+TIMM_VIT = Family(
+    name="ViT of timm",
+    sign=r"blocks\.0\.attn\.qkv\.weight",
+    also=("patch_embed.proj.weight",),
+    table=Table("""
+        cls_token                   . . hidden
+        reg_token                   . . hidden
+        dist_token                  . . hidden
+        pos_embed                   . grid hidden
+        patch_embed.proj.*          hidden . . . | hidden
+        norm_pre.*                  hidden
+        blocks.#.norm1.*            hidden
+        blocks.#.attn.qkv.*         query#+key#+value# <hidden | query#+key#+value#
+        blocks.#.attn.q_norm.*      query_norm#
+        blocks.#.attn.k_norm.*      key_norm#
+        blocks.#.attn.proj.*        hidden <attended# | hidden
+        blocks.#.ls1.gamma          hidden
+        blocks.#.norm2.*            hidden
+        blocks.#.mlp.fc1.*          inner# <hidden | inner#
+        blocks.#.mlp.fc2.*          hidden <inner# | hidden
+        blocks.#.ls2.gamma          hidden
+        norm.*                      hidden
+        fc_norm.*                   hidden
+        head.*                      classes <hidden | classes
+        head_dist.*                 classes <hidden | classes
+    """),
+    heads=_timm_heads,
+)

@@ -1,0 +1,161 @@
+"""Vision models of transformers, timm and torchvision cut and grown."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from headstart.init import init_from
+from tests.init.models import assert_same_outputs, assert_same_weights, stirred
+
+IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+LARGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # one made for another torch raises what it stumbles over
+        pytest.skip(f"{name} does not load: {error}")
+
+
+def vit(scale: int = 1, depth: int = 2) -> nn.Module:
+    config = transformers.ViTConfig(
+        hidden_size=16 * scale,
+        num_hidden_layers=depth,
+        num_attention_heads=2 * scale,
+        intermediate_size=24 * scale,
+        image_size=16,
+        patch_size=4,
+        num_labels=3,
+        attn_implementation="eager",
+    )
+    return transformers.ViTForImageClassification(config).eval()
+
+
+def timm_vit(scale: int = 1, depth: int = 2, **more: Any) -> nn.Module:
+    sizes = {"img_size": 16, "patch_size": 4, "embed_dim": 16 * scale, "num_heads": 2 * scale, "num_classes": 3}
+    model = library("timm").create_model("vit_tiny_patch16_224", depth=depth, **(sizes | more))
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+def scaled_vit(scale: int = 1, depth: int = 2) -> nn.Module:
+    return timm_vit(scale, depth, init_values=0.1, qk_norm=True, reg_tokens=1, class_token=False, global_pool="avg")
+
+
+def convnext(scale: int = 1, depth: int = 2) -> nn.Module:
+    sizes = {"depths": (1, depth, 1, 1), "dims": tuple(scale * size for size in (8, 12, 16, 20)), "num_classes": 3}
+    model = library("timm").create_model("convnext_tiny", **sizes)
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+def convnext_v2(scale: int = 1, depth: int = 2) -> nn.Module:
+    sizes = {"depths": (1, depth, 1, 1), "dims": tuple(scale * size for size in (8, 12, 16, 20)), "num_classes": 3}
+    model = library("timm").create_model("convnextv2_atto", **sizes)
+    assert isinstance(model, nn.Module)
+    return model.eval()
+
+
+def timm_resnet(block: str) -> Callable[..., nn.Module]:
+    def build(scale: int = 1, depth: int = 2) -> nn.Module:
+        resnet = library("timm.models.resnet")
+        channels = tuple(24 * scale * 2**stage for stage in range(4))  # the stem has 64, whatever the width
+        model = resnet.ResNet(getattr(resnet, block), (1, depth, 1, 1), num_classes=3, stem_width=32, channels=channels)
+        assert isinstance(model, nn.Module)
+        return model.eval()
+
+    return build
+
+
+def torchvision_resnet(block: str) -> Callable[..., nn.Module]:
+    def build(scale: int = 1, depth: int = 2) -> nn.Module:
+        resnet = library("torchvision.models.resnet")
+        model = resnet.ResNet(getattr(resnet, block), [1, depth, 1, 1], num_classes=3)
+        for name, module in list(model.named_modules()):
+            if "." in name or isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):
+                narrow(model, name, module, 16 // scale)
+        assert isinstance(model, nn.Module)
+        return model.eval()
+
+    return build
+
+
+def narrow(model: nn.Module, name: str, module: nn.Module, by: int) -> None:
+    """Put a layer with fewer channels into the place of one; torchvision builds no narrow networks."""
+    parent, _, last = name.rpartition(".")
+    new: nn.Module
+    if isinstance(module, nn.Conv2d):
+        inputs = module.in_channels if module.in_channels == 3 else module.in_channels // by
+        new = nn.Conv2d(
+            inputs, module.out_channels // by, module.kernel_size, module.stride, module.padding, bias=False
+        )  # type: ignore[arg-type]
+    elif isinstance(module, nn.BatchNorm2d):
+        new = nn.BatchNorm2d(module.num_features // by)
+    elif isinstance(module, nn.Linear):
+        new = nn.Linear(module.in_features // by, module.out_features)
+    else:
+        return
+    setattr(model.get_submodule(parent), last, new)
+
+
+MODELS: dict[str, tuple[Callable[..., nn.Module], torch.Tensor]] = {
+    "ViT": (vit, IMAGES),
+    "timm-ViT": (timm_vit, IMAGES),
+    "timm-ViT-scaled": (scaled_vit, IMAGES),
+    "ConvNeXt": (convnext, LARGE),
+    "ConvNeXt-V2": (convnext_v2, LARGE),
+    "timm-basic": (timm_resnet("BasicBlock"), LARGE),
+    "timm-bottleneck": (timm_resnet("Bottleneck"), LARGE),
+    "torchvision-basic": (torchvision_resnet("BasicBlock"), LARGE),
+    "torchvision-bottleneck": (torchvision_resnet("Bottleneck"), LARGE),
+}
+EACH = pytest.mark.parametrize("name", MODELS)
+
+
+@EACH
+def test_a_source_of_the_same_shape_gives_the_same_student(name: str) -> None:
+    build, _ = MODELS[name]
+    student, source = build(), stirred(build())
+    assert init_from(student, source, "copy").share == 1
+    assert_same_weights(student, source)
+
+
+@EACH
+def test_twice_the_width_keeps_the_outputs(name: str) -> None:
+    build, images = MODELS[name]
+    student, source = build(2), stirred(build())
+    inherited = init_from(student, source, "grow")
+    assert inherited.share == 1 and not [note for note in inherited.notes if "BatchNorm" not in note]
+    assert_same_outputs(student, source, images)
+
+
+@EACH
+def test_narrower_and_shallower_takes_all_from_the_source(name: str) -> None:
+    build, images = MODELS[name]
+    student, source = build(1, 1), stirred(build(2, 3))
+    inherited = init_from(student, source, "select", batches=[images])
+    assert inherited.share == 1 and {row.what for row in inherited.tensors} <= {"selected", "copied", "matched"}
+    assert torch.isfinite(student(images) if name != "ViT" else student(images).logits).all()
+
+
+def test_other_positions_stay_fresh() -> None:
+    student, source = timm_vit(img_size=20), stirred(timm_vit())
+    fresh = [row.name for row in init_from(student, source).tensors if row.what == "fresh"]
+    assert fresh == ["pos_embed"]
+
+
+def test_heads_of_timm_are_cut_whole() -> None:
+    student, source = timm_vit(1, 2), stirred(timm_vit(2, 2))
+    indices = init_from(student, source).indices
+    assert indices["heads"] == (0, 2)
+    rows = [part * 32 + head * 8 + channel for part in range(3) for head in (0, 2) for channel in range(8)]
+    weight = source.get_parameter("blocks.0.attn.qkv.bias")[rows]
+    assert torch.equal(student.get_parameter("blocks.0.attn.qkv.bias"), weight)
