@@ -32,7 +32,7 @@ CONFIGS: dict[str, Any] = {
         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
     ),
 }  # fmt: skip
-CLASSES = {
+CLASSES: dict[str, Any] = {
     "llama": transformers.LlamaForCausalLM,
     "bert": transformers.BertForMaskedLM,
     "modernbert": transformers.ModernBertForMaskedLM,

@@ -20,12 +20,15 @@ from headstart.race.statistics.costs import run_cost
 from headstart.recipe.recipe import Recipe
 from headstart.records import Calibration, InitRecord, RunRecord, StepTime, TeacherCost, read_record
 from headstart.tasks.images import ImageModel, build_model
+from headstart.train import ranks
 from headstart.train.costs.flops import forward_flops
+from headstart.train.parallel import gathered
 from headstart.train.run import train
 from headstart.train.session import Session
 from headstart.train.state.run_folder import RunFolder
 from tests.tiny import CLASSES, RACE, racing, tiny_recipe, weight_bits, write_run
 from tests.train.dying import train_until_killed
+from tests.train.processes import run_together
 
 WARM = {**RACE, "primary": "warm", "arms": {"baseline": {}, "warm": {"set": {"init": {"from": "old"}}}}}
 
@@ -179,6 +182,28 @@ def test_a_resumed_run_does_not_start_again(tiny_data: Path, tmp_path: Path) -> 
         and resumed.flops == whole.flops
         and resumed.seconds > begun.seconds
     )
+
+
+def start_each(recipes: dict[str, Recipe], folder: Path) -> None:
+    """Start several recipes in one of some processes, and leave what each of them starts from."""
+    for name, recipe in recipes.items():
+        session = Session(recipe)
+        whole = gathered(session.student)
+        if name == "ddp":
+            whole = {key: value.cpu() for key, value in session.student.state_dict().items()}
+        torch.save(whole, folder / f"{name}-{ranks.rank()}.pt")
+
+
+def test_several_processes_start_from_what_one_does(tiny_data: Path, tmp_path: Path) -> None:
+    earlier = write_run(tmp_path / "earlier", name="resnet14", width=8)
+    recipe = starting(tiny_data, earlier, scores="activation")
+    expected = state_of(recipe)
+    sharded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"sharding": "fsdp"})})
+    run_together(start_each, {"ddp": recipe, "fsdp": sharded}, tmp_path)
+    for name in ("ddp-0", "ddp-1", "fsdp-0"):
+        found = torch.load(tmp_path / f"{name}.pt")
+        assert found.keys() == expected.keys()
+        assert all(torch.allclose(found[key], value) for key, value in expected.items())
 
 
 def test_a_race_trains_the_weights_first_and_charges_for_them(tiny_data: Path, tmp_path: Path) -> None:

@@ -152,8 +152,7 @@ def test_tokens_are_matched_by_their_text_and_new_ones_start_fresh(teacher: str,
     session, fresh = Session(recipe(other, init={"from": teacher})), Session(recipe(other))
     own, theirs = (vocabulary_of(path) for path in (other, text))
     source = load_file(Path(teacher) / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
-    rows = session.student.get_submodule("bert.embeddings.word_embeddings").weight
-    before = fresh.student.get_submodule("bert.embeddings.word_embeddings").weight
+    rows, before = (each.student.get_parameter("bert.embeddings.word_embeddings.weight") for each in (session, fresh))
     shared = own.keys() & theirs.keys()
     assert {"[MASK]", "[CLS]"} <= shared and len(shared) < len(own)
     for token, number in own.items():

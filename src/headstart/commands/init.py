@@ -109,18 +109,17 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
     tokenizer = read_tokenizer(str(places[0]), str(places[0])) if places else None
     _check_tokens(config, tokenizer, like)
 
-    def made(*, fresh: bool) -> Made:
-        model = _built(kind, config, fresh=fresh)
-        inherited = _filled(model, source, way, batches, own, rows_of(model, source, tokenizer=tokenizer))
-        return Made(model, inherited, places[0] if places else None)
-
+    place = places[0] if places else None
     # Fresh weights cost more time than all the rest, and most often none of them is left in the end.
-    first = made(fresh=way.mixes)
-    left = not way.mixes and any(row.reason or row.what == "fresh" for row in first.inherited.tensors)
-    if not left:
-        return first
-    del first
-    return made(fresh=True)
+    model = _built(kind, config, fresh=way.mixes)
+    rows = rows_of(model, source, tokenizer=tokenizer)
+    if way.mixes or not any(bool((index < 0).any()) for index in rows.values()):
+        inherited = _filled(model, source, way, batches, own, rows)
+        if way.mixes or all(row.what != "fresh" and not row.reason for row in inherited.tensors):
+            return Made(model, inherited, place)
+    del model
+    model = _built(kind, config, fresh=True)
+    return Made(model, _filled(model, source, way, batches, own, rows), place)
 
 
 def _write_transformers(made: Made, source: Source, out: Path) -> Inherited:

@@ -69,9 +69,7 @@ class KnownBefore:
         }
 
 
-def known_before(
-    session: Session, teacher_paths: Mapping[str, Path], initial: InitRecord | None = None
-) -> KnownBefore:
+def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: InitRecord | None = None) -> KnownBefore:
     """What does not depend on how training goes, but for where an automatic stop closes the window.
 
     Args:
