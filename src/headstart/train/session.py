@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from headstart.cache import CachedTeacher
 from headstart.distill import Distiller, TeacherPool, Window
 from headstart.distill.pool.sharding import shard
+from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
 from headstart.errors import RecipeError
 from headstart.precision import AUTOCAST
@@ -183,12 +184,13 @@ class Session:
         self.distiller.prefetch(inputs, keys=keys)
         logits = self._forward(self.model, inputs)
         if self.task.own_loss:
-            return self.distiller(self.task.loss(logits, batch), logits, inputs, labels=batch.labels, keys=keys)
+            task = self.task.loss(logits, batch)
+            return self.distiller(task, as_logits(logits), inputs, labels=batch.labels, keys=keys)
         return self.distiller.loss(
             logits, batch.labels, inputs, label_smoothing=smoothing, num_items=batch.items, keys=keys
         )
 
-    def _forward(self, model: nn.Module, inputs: Any) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: Any) -> Logits:
         dtype = AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             return self.task.forward(model, inputs)
