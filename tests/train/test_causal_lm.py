@@ -181,7 +181,8 @@ def test_a_run_is_a_checkpoint_of_transformers_a_teacher_there_and_a_start(
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model, info = AutoModelForCausalLM.from_pretrained(teacher, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(teacher, output_loading_info=True)
+    model, info = loaded
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert len(AutoTokenizer.from_pretrained(teacher)) == model.config.vocab_size
     runs = [recipe(text, distill={"teachers": [spec], "stop": 0.5}) for spec in (teacher, f"hf:{teacher}")]

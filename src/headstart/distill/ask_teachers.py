@@ -198,7 +198,8 @@ class Asking:
             inputs, keys = part.of_inputs(inputs), keys if keys is None else part.of_keys(keys)
         targets: list[list[Target]] = []
         for source in self.pool.asked(step, device, following=step + self._every):
-            given = [*source.several(inputs, keys, heads)] if heads else [source.targets(inputs, keys)]
+            given: list[Target] = []
+            given += source.several(inputs, keys, heads) if heads else [source.targets(inputs, keys)]
             if not self.pool.stays:  # what they are made of is another teacher's by the time of the loss
                 given = [as_logits(one) if isinstance(one, Projection) else one for one in given]
             targets.append(given)

@@ -30,7 +30,8 @@ def check_teacher(task: Task, teacher: Teacher) -> None:
     Raises:
         TeacherError: Documents are kept apart, and it sees beyond them.
     """
-    if isinstance(task, CausalLM) and task.data.documents_apart and not keeps_documents_apart(teacher.module):
+    module: Any = teacher.module
+    if isinstance(task, CausalLM) and task.data.documents_apart and not keeps_documents_apart(module):
         raise TeacherError(
             f"teacher {teacher.name!r} cannot keep the documents of a sequence apart, as the student does "
             f"({type(teacher.module).__name__}: positions that begin anew mean nothing to it); set "

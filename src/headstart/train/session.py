@@ -75,7 +75,7 @@ class Session:
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
-        self.total_steps = _total_steps(recipe, self.task.samples)
+        self.total_steps = steps_of(recipe, self.task.samples)
         model = self.task.build_model()
         self.initial = self._initialised(model, teacher_paths or {}) if initialise else None
         self.model, self.optimizer = self._prepared(model)
@@ -257,7 +257,12 @@ def _make_deterministic(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
-def _total_steps(recipe: Recipe, samples: int) -> int:
+def steps_of(recipe: Recipe, samples: int) -> int:
+    """Optimiser steps of a run on so many training samples.
+
+    Raises:
+        RecipeError: It trains not even one.
+    """
     train = recipe.train
     if train.batch_size > samples:
         raise RecipeError(f"train.batch_size={train.batch_size} is more than the {samples} training samples")

@@ -166,8 +166,7 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
     if isinstance(target, Tensor):
         fits, shape = target.shape in (logits.shape, rows.shape), tuple(target.shape)
     else:
-        projected = isinstance(target, Projection)
-        shape = (len(target.hidden), len(target.weight)) if projected else (len(target.indices), target.classes)
+        shape = _shape(target)
         fits = shape == tuple(rows.shape)
     if not fits:
         raise TeacherError(
@@ -175,6 +174,13 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
             "both need the same classes in the same order for the same batch" + _padded(shape, logits)
         )
     return target.flatten(0, -2) if isinstance(target, Tensor) else target
+
+
+def _shape(target: Projection | Sparse) -> tuple[int, int]:
+    """Of the logits that a target stands for."""
+    if isinstance(target, Projection):
+        return len(target.hidden), len(target.weight)
+    return len(target.indices), target.classes
 
 
 def _padded(shape: tuple[int, ...], logits: Tensor) -> str:

@@ -125,8 +125,8 @@ class TextJudging(Config):
     """Judge on that split; where there is no validation split, on `holdout` documents taken out of the training one.
     `tuning`: on the documents of `tuning`, as `race.tune` does."""
     holdout: int = Field(0, ge=0)
-    """How many training documents to set aside: the same ones for every seed. They are trained on by nobody. Of a stream
-    a multiple of 256, the first ones of its first file."""
+    """How many training documents to set aside: the same ones for every seed. They are trained on by nobody. Of a
+    stream a multiple of 256, the first ones of its first file."""
     tuning: int = Field(0, ge=0)
     """How many further training documents to set aside, for `race.tune` to choose settings by: others than those of
     `holdout`. They are trained on by nobody, and no race is judged by them."""

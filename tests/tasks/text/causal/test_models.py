@@ -42,7 +42,7 @@ def test_a_size_is_named_by_its_parameters(size: Any, named: float, family: str)
 def test_smollm2_with_its_own_vocabulary_has_its_own_size() -> None:
     """134.5 and 361.8 million, as its authors' files have them."""
     for size, expected in (("135m", 134_515_008), ("360m", 361_821_120)):
-        settings = config(ClmModel(size=size)).to_dict() | {"vocab_size": 49152}  # type: ignore[arg-type]
+        settings = config(ClmModel(size=size)).to_dict() | {"vocab_size": 49152}
         assert parameters(restore_config(settings, CAUSAL)) == expected
 
 

@@ -125,7 +125,7 @@ def test_a_corpus_from_files_to_sequences_and_again_from_the_cache(folder: Path)
     first, again = load_corpus(settings(folder)), load_corpus(settings(folder))
     rows = first.train.rows(torch.arange(len(first.train)))
     assert torch.equal(rows, again.train.rows(torch.arange(len(again.train))))
-    spoken = first.tokenizer.decode(rows.flatten().tolist()).split(END)
+    spoken = str(first.tokenizer.decode(rows.flatten().tolist())).split(END)
     assert spoken[1] == "the cat number 0 sat on mat 0"
     described = first.describe()
     assert described == again.describe()

@@ -78,8 +78,8 @@ class _Picker:
         self._rows = kwargs.get(ROWS)
         if self._rows is None:
             return args, kwargs
-        # With a cache of keys models take no notice of documents, and nothing is generated, so there is none; but on the
-        # meta device, where FLOPs are counted, they could not look for documents, and do the same work without.
+        # With a cache of keys models take no notice of documents, and nothing is generated, so there is none. But on
+        # the meta device, where FLOPs are counted, they cannot look for documents, and do the same work without.
         cache = {"use_cache": self._rows.is_meta} if self._caches else {}
         return args, {name: value for name, value in kwargs.items() if name != ROWS} | cache
 

@@ -57,6 +57,7 @@ def build_causal_config(model: ClmModel, vocabulary: Vocabulary, boundary: Seque
         RecipeError: The type or checkpoint is unknown or has no causal head, or a setting is unknown or impossible.
     """
     try:
+        settings: dict[str, Any]
         settings = read_settings(model.checkpoint) if model.checkpoint else {"model_type": model.name}
         plain = restore_config(settings, CAUSAL)
         settings |= _size_settings(plain, model.size) | named_settings(plain, model.config)
