@@ -2,6 +2,7 @@
 
 from headstart.distill.distiller import Distiller
 from headstart.distill.fused import cross_entropy, fused_linear_loss, fused_loss
+from headstart.distill.hidden import HiddenLoss
 from headstart.distill.losses import LOSSES, dist, dkd, huber, jsd, kl, mse, reverse_kl, standardized
 from headstart.distill.objective import build_objective
 from headstart.distill.pool.pool import TeacherPool, average_logits
@@ -12,6 +13,7 @@ from headstart.distill.window import Window
 __all__ = [
     "LOSSES",
     "Distiller",
+    "HiddenLoss",
     "Projection",
     "Teacher",
     "TeacherPool",
