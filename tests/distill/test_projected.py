@@ -161,6 +161,21 @@ def test_logits_found_not_finite_while_they_are_made_are_reported(logits: Make) 
         distiller.step()
 
 
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+def test_an_automatic_stop_sees_the_same(fraction: float, logits: Make) -> None:
+    """It looks at some of the rows, and needs their logits."""
+    student, teacher = Projecting(logits), Projecting(logits, 5)
+    told = []
+    for whole in (True, False):
+        student.whole = teacher.whole = whole
+        distiller = Distiller(teacher, total_steps=4, stop="auto", warmup=0.0, fraction=fraction)
+        distiller.loss(student(INPUTS), LABELS, INPUTS)
+        assert distiller._automatic is not None
+        told.append(distiller._automatic._step)
+    assert told[0] is not None and float(told[0][0]) == (8 if fraction == 1.0 else 5)
+    torch.testing.assert_close(told[1], told[0])
+
+
 def test_a_teacher_of_other_classes_is_refused(logits: Make) -> None:
     distiller = Distiller(Projecting(logits, classes=9), total_steps=4)
     with pytest.raises(TeacherError, match=r"gives logits of shape \(10, 9\), the student \(10, 7\)"):

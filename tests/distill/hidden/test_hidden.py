@@ -100,7 +100,7 @@ def test_the_weight_falls_linearly_and_then_nothing_of_ours_is_left() -> None:
             break
         base = hidden._between(states(student, 0), _teacher_states(hidden), None)
         added.append(float((loss - task).detach() / base.detach()))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         hidden.step()
@@ -134,8 +134,9 @@ def test_rows_may_be_left_out_and_states_that_are_not_finite_are_reported() -> N
     found = hidden(zero, INPUTS, keep=keep)
     pairs = 1 - F.cosine_similarity(states(student, 0), states(teacher, 1))
     torch.testing.assert_close(found, 0.5 * pairs[keep.flatten()].mean())
+    last: Any = teacher.blocks[1]
     with torch.no_grad():
-        teacher.blocks[1].bias[0] = torch.nan
+        last.bias[0] = torch.nan
     hidden._seen = None
     loss = hidden(student(INPUTS).mean(), INPUTS)
     assert loss.isfinite()
@@ -203,21 +204,21 @@ def train(student: nn.Module, hidden: HiddenLoss, optimizer: torch.optim.Optimiz
 
 
 def test_a_checkpoint_takes_the_projection_along(tmp_path: Path) -> None:
-    def make() -> tuple[Deep, HiddenLoss, torch.optim.Optimizer]:
+    def make() -> Any:
         torch.manual_seed(0)
         student = Deep()
         hidden = align(student, Deep(2, 9))
         return student, hidden, torch.optim.AdamW([*student.parameters(), *hidden.parameters()], lr=0.01)
 
     whole, (student, hidden, optimizer) = make(), make()
-    train(*whole, steps=5)
+    train(*whole, 5)
     train(student, hidden, optimizer, 2)
     saved = [part.state_dict() for part in (student, hidden, optimizer)]
     torch.save(saved, tmp_path / "checkpoint.pt")
     again = make()
     for part, state in zip(again, torch.load(tmp_path / "checkpoint.pt"), strict=True):
         part.load_state_dict(state)
-    train(*again, steps=3)
+    train(*again, 3)
     assert all(torch.equal(a, b) for a, b in zip(again[0].parameters(), whole[0].parameters(), strict=True))
     assert torch.equal(next(again[1].parameters()), next(whole[1].parameters()))
 
@@ -279,7 +280,7 @@ def step_in_a_process(folder: Path) -> None:
     optimizer = torch.optim.SGD([*student.parameters(), *hidden.parameters()], lr=0.1)
     mine = INPUTS[rank::2][:2]
     for _ in range(2):
-        hidden(model(mine).square().mean(), mine).backward()
+        hidden(model(mine).square().mean(), mine).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         hidden.step()

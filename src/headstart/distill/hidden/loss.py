@@ -215,7 +215,7 @@ class HiddenLoss:
         shape, generator = (given.shape[-1], seen.shape[-1]), torch.Generator().manual_seed(seed)
         values = torch.randn(shape, generator=generator) / shape[1] ** 0.5
         weight = nn.Parameter(values.to(seen.device, torch.promote_types(seen.dtype, torch.float32)))
-        weight.register_post_accumulate_grad_hook(_average_over_processes)
+        weight.register_post_accumulate_grad_hook(_average_over_processes)  # type: ignore[no-untyped-call]
         return weight
 
     def _check_optimised(self) -> None:

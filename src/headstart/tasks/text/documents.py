@@ -122,9 +122,7 @@ def choose_documents(data: TextData, splits: Mapping[str, Source]) -> tuple[Docu
     """
     source = source_of_train = pick_split(splits, "train", data.name)[1]
     if data.streaming and (data.documents or data.tuning):
-        raise DataError(
-            "data.documents and data.tuning count documents, which data.streaming does not; leave them out"
-        )
+        raise DataError("data.documents and data.tuning count documents, which data.streaming does not; leave them out")
     if data.streaming and data.holdout % _BATCH:
         raise DataError(
             f"data.holdout={data.holdout}: of a stream the first documents of its first file are set aside, {_BATCH} "
