@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from headstart import Distiller
 from headstart.distill import cross_entropy
+from headstart.distill.projection import as_logits
 from headstart.recipe.load import load_recipe, varied
 from headstart.recipe.recipe import MlmRecipe, Recipe
 from headstart.tasks.text.tokenizer import SPECIAL, wrap
@@ -137,7 +138,7 @@ def at_all_positions(session: Session) -> Step:
         student.train()
         inputs = {"input_ids": batch.inputs["input_ids"]}
         with torch.autocast(session.device.type, dtype=torch.bfloat16):
-            logits = session.task.forward(student, inputs)
+            logits = as_logits(session.task.forward(student, inputs))
         task = cross_entropy(logits.flatten(0, 1)[batch.inputs["masked_rows"]], batch.labels)
         divergence = distiller.loss(logits, inputs["input_ids"], inputs)
         loss = (1.0 - distill.weight) * task + distill.weight * divergence

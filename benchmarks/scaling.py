@@ -20,13 +20,16 @@ from pathlib import Path
 import torch
 
 from results_file import RESULTS, Figure, command_line, finish
-from scaling_models import Counted, count_bert, count_resnet
+from scaling_models import SMOLLM_TOKENS, Counted, count_bert, count_resnet, count_smollm
 
 GPUS = (8, 64)
 POOLS = (4, 16)  # teachers of the student's size
 GAINS = (1.25, 1.5, 2.0)  # how many times fewer steps distilling may need
 FRACTIONS = (0.25, 0.5, 1.0)  # of the steps, distilled
 RHO = 1 / 3  # of a teacher like the student, by counting: the backward pass does twice the forward's work
+SALT = 0.17  # of the steps, distilled from a smaller teacher (arXiv 2410.18779)
+STEPS, SEQUENCES = 10_000, 512  # of recipes/smollm-fineweb.yaml: steps, and sequences of each
+UTILISATION = 0.4  # of a GPU's peak, assumed
 FLOAT32, BF16 = 4, 2  # bytes
 HIDDEN = 2 / 3  # of a step's computation: the backward pass, which hides the exchange of gradients
 
@@ -187,6 +190,23 @@ def counts(training: Training, machine: Machine) -> Iterator[tuple[str, float, s
         yield "published_efficiency_8", training.by_eight / training.samples_per_second / 8, None
 
 
+def smaller_teacher(machine: Machine) -> Iterator[tuple[str, float, str | None]]:
+    """SmolLM2-360M taught by SmolLM2-135M, as recipes/smollm-fineweb.yaml has it: by figure, value and unit."""
+    student, teacher = count_smollm("360m"), count_smollm("135m")
+    rho = teacher.forward_flops / student.step_flops
+    sequences, gpus = STEPS * SEQUENCES, 8
+    hours = sequences * student.step_flops / (gpus * UTILISATION * machine.flops) / 3600
+    yield "parameters", student.parameters / 1e6, "million"
+    yield "teacher_parameters", teacher.parameters / 1e6, "million"
+    yield "forward_and_backward", student.step_flops / 1e12, "TFLOP"
+    yield "teacher_forward", teacher.forward_flops / 1e12, "TFLOP"
+    yield "rho", rho, None
+    yield "tokens", sequences * SMOLLM_TOKENS / 1e9, "billion"
+    yield "hours", hours, "h"
+    for fraction in (SALT, 0.5, 1.0):
+        yield f"distilled.{fraction:g}", 1 + rho * fraction, None
+
+
 def measured_rho(results: Path = RESULTS) -> dict[str, float]:
     """A teacher's forward as a part of a plain step, where our benchmarks have measured it, on a CPU."""
 
@@ -206,6 +226,8 @@ def all_figures(machine: Machine = A100) -> dict[str, Figure]:
         for gpus in GPUS:
             for name, value, unit in predictions(training, machine, gpus):
                 figures[f"{training.name}.{gpus}.{name}"] = Figure(value=value, unit=unit)
+    for name, value, unit in smaller_teacher(machine):
+        figures[f"smollm.{name}"] = Figure(value=value, unit=unit)
     for fraction in FRACTIONS:
         figures[f"break_even.{fraction:g}"] = Figure(value=1 / speedup(1.0, RHO, fraction))
         for gain in GAINS:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from headstart.distill.pool.sharding import layers
+from headstart.tasks.text.causal.model_config import build_causal_config
+from headstart.tasks.text.config import ClmModel
 from headstart.tasks.text.masked_head import attach_masked_head
+from headstart.tasks.text.vocabulary import Vocabulary
 from headstart.train.costs.flops import forward_flops, step_flops
 
 PIXELS, TOKENS, MASKED = 224, 128, 19  # of an image's side; of a sequence; 15 % of these
 VOCABULARY = 30522
+SMOLLM_TOKENS, SMOLLM_VOCABULARY = 2048, 49152
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,18 @@ def count_bert() -> Counted:
         }
     attach_masked_head(model, columns=VOCABULARY)
     return _counted(model, inputs, lambda module, given: module(**given).logits)
+
+
+def count_smollm(size: Literal["135m", "360m"]) -> Counted:
+    """SmolLM2 of a size, sequences of 2048 tokens, its vocabulary head at all of them."""
+    from transformers import AutoModelForCausalLM
+
+    vocabulary = Vocabulary(SMOLLM_VOCABULARY, {}, ordinary=(), content={})
+    config = build_causal_config(ClmModel(size=size), vocabulary, [0])
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        tokens = torch.zeros(1, SMOLLM_TOKENS, dtype=torch.int64)
+    return _counted(model, {"input_ids": tokens}, lambda module, given: module(**given, use_cache=True).logits)
 
 
 def _counted(model: nn.Module, inputs: Any, forward: Any) -> Counted:

@@ -25,7 +25,7 @@ This page is written by `tools/command_reference.py` from the command itself.
 """
 
 _EXAMPLE = re.compile(r"\[bold\](.*?)\[/\]", re.DOTALL)
-_TYPES = {Path: "path", str: "text", int: "integer", float: "number"}
+_TYPES = {Path: "path", list[Path]: "path, several times", str: "text", int: "integer", float: "number"}
 
 
 def reference() -> str:

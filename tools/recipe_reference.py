@@ -27,7 +27,8 @@ changed on the command line:
     headstart train recipes/fashion-mnist.yaml train.lr=0.1 distill.stop=0.3 --out runs/two
 
 `null` switches off what can be switched off (`distill=null`). A short recipe to begin with is
-[`recipes/demo.yaml`](../recipes/demo.yaml); [text.md](text.md#recipes) lists those for language models,
+[`recipes/demo.yaml`](../recipes/demo.yaml); [text.md](text.md#recipes) and
+[causal-lm.md](causal-lm.md#recipes) list those for language models,
 [imagenet.md](imagenet.md#the-recipes) those for ImageNet.
 
 This page is written by `tools/recipe_reference.py` from the recipe model.

@@ -12,6 +12,7 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'hea
 
 import mlm_cost
 
+from headstart.distill.projection import as_logits
 from headstart.records import read_record
 from results_file import Result
 
@@ -38,7 +39,7 @@ def test_steps_have_the_losses_of_the_formulas_each_time(tmp_path: Path) -> None
     assert len(rows) == 4 * round(0.15 * 16)
     with torch.no_grad(), torch.autocast(distilling.device.type, dtype=torch.bfloat16):
         student, teacher = (
-            distilling.task.forward(model, everywhere).float().flatten(0, 1)
+            as_logits(distilling.task.forward(model, everywhere)).float().flatten(0, 1)
             for model in (distilling.student, mlm_cost.teacher_of(distilling))
         )
     p, q = (F.softmax(logits / 2, dim=-1) for logits in (teacher, student))

@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'hea
 import scaling
 from headstart.records import read_record
 from results_file import Result
-from scaling_models import Counted, count_bert, count_resnet
+from scaling_models import Counted, count_bert, count_resnet, count_smollm
 
 SMALL = Counted(parameters=100, gathered=10, forward_flops=1.0, step_flops=4.0)
 
@@ -93,6 +93,18 @@ def test_resnet_is_the_one_of_the_literature() -> None:
     assert counted.parameters == 25_557_032
     assert counted.forward_flops == pytest.approx(2 * 4.09e9, rel=0.005)  # published as 4.09 billion multiply-adds
     assert counted.rho == pytest.approx(1 / 3, rel=0.02)  # the images need no gradient
+
+
+def test_smollm_is_counted_as_by_hand() -> None:
+    counted, tokens, words = count_smollm("135m"), 2048, 49152
+    width, keys, inner, layers = 576, 192, 1536, 30
+    layer = 2 * tokens * (2 * width**2 + 2 * width * keys + 3 * width * inner) + 4 * tokens**2 * width
+    assert counted.forward_flops == pytest.approx(layers * layer + 2 * tokens * width * words, rel=1e-3)
+    assert counted.parameters == 134_515_008
+    figures = {name: value for name, value, _ in scaling.smaller_teacher(scaling.A100)}
+    rho = counted.forward_flops / count_smollm("360m").step_flops
+    assert figures["distilled.0.17"] == pytest.approx(1 + 0.17 * rho)
+    assert figures["tokens"] == pytest.approx(10_000 * 512 * 2048 / 1e9)
 
 
 def test_prints_figures_and_writes_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

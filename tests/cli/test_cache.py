@@ -53,3 +53,30 @@ def test_what_cannot_be_cached_is_said(
     done = RUN.invoke(app, ["cache", str(recipe), *arguments, "--out", str(tmp_path / "targets")])
     assert done.exit_code == code
     assert message in done.stderr
+
+
+def test_targets_made_elsewhere_are_asked_for_and_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    from tests.train.test_causal_lm import recipe as causal
+    from tests.train.test_masked_lm import write_text
+
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    described = causal(
+        write_text(tmp_path / "text"), distill={"teachers": ["served"], "stop": 0.1, "temperature": 1.0, "weight": 0.5}
+    )
+    path, prompts = write_recipe(tmp_path / "recipe.yaml", described), tmp_path / "prompts.jsonl"
+    asked = RUN.invoke(app, ["cache", str(path), "--prompts", str(prompts)])
+    assert asked.exit_code == 0 and asked.stdout == f"16 sequences: {prompts}\n", asked.output
+    answers = tmp_path / "answers.jsonl"
+    place = {"token_ids": [[1, 2]] * 15, "logprobs": [[-0.7, -1.5]] * 15}
+    lines = [json.dumps(json.loads(line) | place) for line in prompts.read_text().splitlines()]
+    answers.write_text("\n".join(lines), encoding="utf-8")
+    taken = RUN.invoke(app, ["cache", str(path), "--import", str(answers), "--out", str(tmp_path / "targets")])
+    assert taken.exit_code == 0, taken.output
+    trained = RUN.invoke(
+        app, ["train", str(path), f"distill.cache={tmp_path / 'targets'}", "--out", str(tmp_path / "run")]
+    )
+    assert trained.exit_code == 0, trained.output
+    answers.write_text(lines[0], encoding="utf-8")
+    refused = RUN.invoke(app, ["cache", str(path), "--import", str(answers), "--out", str(tmp_path / "other")])
+    assert refused.exit_code == 4 and "15 have no targets" in refused.stderr

@@ -38,9 +38,22 @@ def load(tmp_path: Path) -> Any:
         (BASE + RACE.replace("b: {}", "b: {sett: {}}"), r"race.arms.b.sett: unknown key; did you mean 'set'\?"),
         # The task decides what model and data hold.
         (BASE + "task: mlmm", "r.yaml:4: task: 'mlmm' is no task; did you mean 'mlm'"),
-        (BASE + "task: translation", "r.yaml:4: task: 'translation' is no task; there is image-classification, mlm"),
+        (
+            BASE + "task: translation",
+            "r.yaml:4: task: 'translation' is no task; there is image-classification, mlm, clm",
+        ),
         (BASE + "task: mlm\nmodel: {width: 3}", "r.yaml:5: model.width: unknown key$"),
         (BASE + "task: mlm\nmodel: {sise: tiny}", r"r.yaml:5: model.sise: unknown key; did you mean 'size'\?"),
+        (
+            BASE.replace("{name: x}", "{name: x, streaming: true}") + "task: clm",
+            "train.epochs: how long a stream is nobody knows .*; give train.steps",
+        ),
+        (BASE + "task: clm\nmodel: {size: huge}", "r.yaml:5: model.size: Input should be '1m', '5m'"),
+        (BASE + "task: clm\nmodel: {name: 'hub:a/b', size: 1m}", "has a size of its own; leave size='1m' out"),
+        (
+            BASE.replace("{name: x}", "{name: x, mask: 0.1}") + "task: clm",
+            "r.yaml:1: data.mask: unknown key",
+        ),
         (
             BASE.replace("{name: x}", "{name: x, streaming: true}") + "task: mlm",
             "train.epochs: how long a stream is nobody knows .*; give train.steps",

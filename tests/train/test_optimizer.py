@@ -54,6 +54,24 @@ def test_linear_without_warm_up_is_torchs(final_lr: float) -> None:
     assert ours(schedule="linear", warmup=0.0, final_lr=final_lr) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("warmup", "decay"), [(0.25, 0.25), (0.0, 1.0), (0.5, 0.5), (0.1, 0.0)])
+@pytest.mark.parametrize("final_lr", [0.0, 0.1])
+def test_warm_up_stable_decay(warmup: float, decay: float, final_lr: float) -> None:
+    rates = ours(schedule="wsd", warmup=warmup, decay=decay, final_lr=final_lr)
+    rising, falling = round(warmup * STEPS), round(decay * STEPS)
+    assert rates[:rising] == pytest.approx([(step + 1) / (rising + 1) for step in range(rising)])
+    assert rates[rising : STEPS - falling] == [1.0] * (STEPS - rising - falling)
+    expected = theirs(
+        lr_scheduler.LinearLR, falling, start_factor=1.0, end_factor=final_lr, total_iters=max(1, falling)
+    )
+    assert rates[STEPS - falling :] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_decay_that_begins_before_the_warm_up_ends_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"warmup=0.5 and decay=0.6 do not fit into one training"):
+        ours(schedule="wsd", warmup=0.5, decay=0.6)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_warm_up_is_torchs_linear_one_and_the_rest_begins_after_it(schedule: str) -> None:
     rates = ours(schedule=schedule, warmup=0.25)

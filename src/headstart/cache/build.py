@@ -193,7 +193,7 @@ def _header(teacher: Teacher, batches: Batches, data: Mapping[str, Any], use: Us
         mixed=first.partners is not None,
         batch_size=batches.size,
         parts=batches.parts,
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -225,7 +225,8 @@ def _check_room(
         )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Those of the packages that make targets, to look at."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -67,7 +67,10 @@ class TopKRows(Record):
 
     def encode(self, logits: Tensor, uniforms: Tensor) -> Tensor:
         """As in `FullRows`, but most of the logits are lost."""
-        target = top_k_target(logits, self.k, self.temperature)
+        return self.encode_target(top_k_target(logits, self.k, self.temperature))
+
+    def encode_target(self, target: TopK) -> Tensor:
+        """A target of k classes that is at hand already, as `[rows, row_bytes]` of uint8."""
         # Probabilities depend on differences alone, and those that matter are small: float16 is fine for them.
         relative = target.logits - target.logits.amax(-1, keepdim=True)
         values = relative.clamp(min=_LOWEST).half()

@@ -27,6 +27,16 @@ def cache(
     count: Annotated[
         int | None, typer.Option(help="Classes of top-k (default 10), or draws (default 32).", show_default=False)
     ] = None,
+    take: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--import",
+            help="Instead: log-probabilities made elsewhere, .parquet or .jsonl; give it once for each file.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Instead: write the sequences to ask a server for, as .jsonl.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe's teachers once over what its run distils on, and keep what they give.
@@ -35,8 +45,20 @@ def cache(
     [bold]headstart train recipes/fashion-mnist.yaml data.seed=0 distill.cache=runs/cache --out runs/one[/]
 
     Many runs can read it: other students, seeds and losses on the same data with the same data.seed.
+
+    Log-probabilities that a server, or another project, gives for the text of a causal language model are taken so:
+
+    [bold]headstart cache recipes/clm-small-text.yaml --prompts prompts.jsonl[/]
+    [bold]headstart cache recipes/clm-small-text.yaml --import answers.jsonl --out runs/served[/]
     """
-    files = guarded(lambda: _cache(recipe, overrides or [], out, keep, count))
+    if prompts is not None:
+        print(f"{guarded(lambda: _write_prompts(recipe, overrides or [], prompts))} sequences: {prompts}")
+        return
+    files = guarded(
+        lambda: (
+            _import(recipe, overrides or [], out, take) if take else _cache(recipe, overrides or [], out, keep, count)
+        )
+    )
     if as_json:
         print(json.dumps({file.name: file.stat().st_size for file in files}, indent=1))
     else:
@@ -58,6 +80,20 @@ class _Lines:
         if 10 * done // total > self._tenth:
             self._tenth = 10 * done // total
             print(f"  {done}/{total} batches", file=sys.stderr)
+
+
+def _write_prompts(path: Path, overrides: list[str], to: Path) -> int:
+    from headstart.experiment.import_targets import write_prompts
+    from headstart.recipe.load import load_recipe
+
+    return write_prompts(load_recipe(path, overrides), to)
+
+
+def _import(path: Path, overrides: list[str], out: Path, files: list[Path]) -> list[Path]:
+    from headstart.experiment.import_targets import import_targets
+    from headstart.recipe.load import load_recipe
+
+    return [import_targets(load_recipe(path, overrides), out, files)]
 
 
 def _cache(path: Path, overrides: list[str], out: Path, keep: str, count: int | None) -> list[Path]:

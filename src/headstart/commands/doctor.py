@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.commands.doctor_init import examine_init
 from headstart.distill import Teacher, TeacherPool
+from headstart.distill.projection import as_logits
 from headstart.errors import HeadstartError, RecipeError, TeacherError
 from headstart.precision import AUTOCAST
 from headstart.recipe.distill_section import Distill
@@ -125,4 +126,4 @@ def _forward(session: Session, model: nn.Module, inputs: Any) -> Tensor:
     """As in training."""
     dtype = AUTOCAST[session.recipe.train.precision]
     with torch.autocast(session.device.type, dtype, enabled=dtype is not None):
-        return session.task.forward(model, inputs)
+        return as_logits(session.task.forward(model, inputs))

@@ -17,6 +17,7 @@ from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
 from headstart.distill.pool.shared import OptimizerWatch
 from headstart.distill.prefetch import Early
+from headstart.distill.projection import Logits, Projection, as_logits
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
 from headstart.errors import HeadstartError, TeacherError
@@ -26,21 +27,28 @@ class Asked(NamedTuple):
     """What the teachers of a step gave.
 
     Attributes:
-        dense: Logits `[rows, classes]` of each; empty where the target is sparse.
+        chosen: Their numbers in the pool.
+        dense: Logits `[rows, classes]` of each, or what they can be made of; empty where the target is sparse.
         sparse: The only one's sparse form, if it is one.
-        keep: What counts: labelled, and finite in all of them. `[rows]` of bool, or one for all; where each output has
-            a value of its own, `[rows, outputs]`.
+        keep: What counts: labelled, and finite in all of them, as far as their logits were there to be looked at.
+            `[rows]` of bool, or one for all; where each output has a value of its own, `[rows, outputs]`.
         shares: Their weights in the mean, summing to 1.
         names: Theirs.
         part: The samples that the rows are of; None: all of the batch.
     """
 
-    dense: list[Tensor]
+    chosen: tuple[int, ...]
+    dense: list[Logits]
     sparse: Sparse | None
     keep: Tensor
     shares: list[float]
     names: tuple[str, ...]
     part: Part | None
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """The logits of each in full."""
+        return [as_logits(one) for one in self.dense]
 
     def distilled(
         self, logits: Tensor, labels: Tensor | None, num_items: float | Tensor | None
@@ -100,7 +108,16 @@ class Asking:
         self._early.drop()
         self._watch.end()
 
-    def ask(self, step: int, heads: Names, outputs: Sequence[Output], inputs: Any, keys: Keys | None) -> list[Asked]:
+    def ask(
+        self,
+        step: int,
+        heads: Names,
+        outputs: Sequence[Output],
+        inputs: Any,
+        keys: Keys | None,
+        *,
+        projected: bool = False,
+    ) -> list[Asked]:
         """The targets of a batch, for each head: those started for the same inputs, if any were.
 
         Args:
@@ -110,6 +127,8 @@ class Asking:
                 they give for what is labelled -100.
             inputs: As in `TargetSource.targets`.
             keys: As there.
+            projected: Whether teachers may leave their logits to be made by the loss; it then says of which rows they
+                were finite (`mark`).
 
         Raises:
             TeacherError: They do not fit, or are probabilities.
@@ -127,22 +146,33 @@ class Asking:
             targets = self._targets(step, outputs[0].logits.device, heads, inputs, keys)
         chosen = self.pool.chosen(step)
         return [
-            self._of_head(chosen, output, of_head, part)
+            self._of_head(chosen, output, of_head, part, projected)
             for output, of_head in zip(outputs, zip(*targets, strict=True), strict=True)
         ]
 
-    def _of_head(self, chosen: tuple[int, ...], output: Output, targets: Sequence[Target], part: Part | None) -> Asked:
+    def mark(self, asked: Asked, finite: Tensor) -> None:
+        """Note which rows of each teacher were found finite when its logits were made, `[teachers, rows]` of bool."""
+        for index, rows in zip(asked.chosen, finite, strict=True):
+            self._flags.mark(index, rows | ~asked.keep)
+
+    def _of_head(
+        self, chosen: tuple[int, ...], output: Output, targets: Sequence[Target], part: Part | None, projected: bool
+    ) -> Asked:
         """One head's targets of all teachers chosen."""
         logits, labels = output
         shown = logits if part is None else part.of_rows(logits)
         counted = None if labels is None else self._layout.objective.counted(_rows_of_labels(part, labels, logits))
         all_of_it = torch.ones((), dtype=torch.bool, device=logits.device)
         names = tuple(self.pool.teachers[index].name for index in chosen)
-        dense: list[Tensor] = []
+        dense: list[Logits] = []
         sparse: Sparse | None = None
         keep = all_of_it if counted is None else counted
         for index, name, given in zip(chosen, names, targets, strict=True):
+            given = as_logits(given) if isinstance(given, Projection) and not projected else given
             target = as_rows(name, self._layout.rows_last(given) if isinstance(given, Tensor) else given, shown)
+            if isinstance(target, Projection):
+                dense.append(target)
+                continue
             if not isinstance(target, Tensor):  # then it is the only one, and finite: both were seen to before
                 sparse = target
                 if self.pool.per_rank:  # others may have drawn one whose flag all processes have to agree on
@@ -153,7 +183,7 @@ class Asking:
             self._look_at(index, name, target, finite if counted is None else finite & counted)
             dense.append(target)
             keep = keep & finite
-        return Asked(dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
+        return Asked(chosen, dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
 
     def _look_at(self, index: int, name: str, target: Tensor, keep: Tensor) -> None:
         if index not in self._looked_at and check_logits(name, target, keep, self._layout.objective):
@@ -168,7 +198,11 @@ class Asking:
             inputs, keys = part.of_inputs(inputs), keys if keys is None else part.of_keys(keys)
         targets: list[list[Target]] = []
         for source in self.pool.asked(step, device, following=step + self._every):
-            targets.append([*source.several(inputs, keys, heads)] if heads else [source.targets(inputs, keys)])
+            given: list[Target] = []
+            given += source.several(inputs, keys, heads) if heads else [source.targets(inputs, keys)]
+            if not self.pool.stays:  # what they are made of is another teacher's by the time of the loss
+                given = [as_logits(one) if isinstance(one, Projection) else one for one in given]
+            targets.append(given)
         return targets
 
 

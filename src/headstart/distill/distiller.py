@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.ask_teachers import Asked, Asking
-from headstart.distill.batch_loss import both_losses, distillation_loss
+from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
 from headstart.distill.first_look import warn_of_task
-from headstart.distill.fused import fusable
+from headstart.distill.fused import fusable, linear_cross_entropy
 from headstart.distill.fused.tally import Count
 from headstart.distill.heads.head import Head
 from headstart.distill.heads.layout import Layout
@@ -24,6 +24,7 @@ from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
+from headstart.distill.projection import Projection, as_logits
 from headstart.distill.stopping import WARMUP, Stopped, automatic_stop, latest_stop
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.distill.task_loss import is_class_index, task_loss
@@ -134,7 +135,8 @@ class Distiller:
         self._layout.check_teachers(pool.teachers)
         for source in pool.teachers:
             source.check(self.use)
-        self._fusable = fusable(self._objective) and not any(source.sparse for source in pool.teachers)
+        self._by_row = fusable(self._objective)
+        self._fusable = self._by_row and not any(source.sparse for source in pool.teachers)
         self._step = 0
         self.last: LastCall | None = None
         self._let_go_if_closed()
@@ -253,7 +255,7 @@ class Distiller:
     @outside_graphs
     def loss(
         self,
-        logits: Tensor | Several,
+        logits: Tensor | Projection | Several,
         labels: Tensor | Several,
         inputs: Any,
         *,
@@ -268,10 +270,13 @@ class Distiller:
         Distiller itself.
 
         Many logits (see `fused_loss`) are gone through once, in a fraction of the time and memory; those of steps that
-        are not distilled, too; `last` tells the accuracies as well. That is for class indices of one head.
+        are not distilled, too; `last` tells the accuracies as well. That is for class indices of one head. Where a
+        `Projection` comes in their place, as from a causal language model, they are made of it a few rows at a time,
+        and those of a teacher that gives one, too: neither model's logits ever exist in full. Losses that look at more
+        than one row (dist, functions of your own) make them all the same.
 
         Args:
-            logits: As in `__call__`.
+            logits: As in `__call__`, or a `Projection`.
             labels: As in `__call__`; what is labelled -100, or NaN, counts in neither loss.
             inputs: As in `__call__`.
             label_smoothing: As in `torch.nn.functional.cross_entropy`; the teachers' targets are not smoothed.
@@ -291,9 +296,14 @@ class Distiller:
             >>> distiller.loss(logits, labels, torch.zeros(4, 2)).shape
             torch.Size([])
         """
-        names, outputs = self._heads(logits, labels)
         scale = self._scale
         active = scale > 0.0 and torch.is_grad_enabled()
+        if isinstance(logits, Projection):
+            if isinstance(labels, Tensor) and self._by_row:
+                weight = self.weight * scale if active else 0.0
+                return self._projected(logits, labels, inputs, weight, label_smoothing, num_items, keys)
+            logits = as_logits(logits)
+        names, outputs = self._heads(logits, labels)
         if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
             task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
             return self._add(task, scale, names, outputs, inputs, num_items, keys) if active else task
@@ -338,6 +348,38 @@ class Distiller:
         if self._automatic is not None and "automatic_stop" in state:
             self._automatic.load_state_dict(state["automatic_stop"])
             self._let_go_if_closed()
+
+    def _projected(
+        self,
+        student: Projection,
+        labels: Tensor,
+        inputs: Any,
+        weight: float,
+        label_smoothing: float,
+        num_items: Count | None,
+        keys: Keys | None,
+    ) -> Tensor:
+        """As `loss`, of logits that do not exist; without teachers where they have no weight."""
+        if not weight:
+            return linear_cross_entropy(student, labels, label_smoothing=label_smoothing, num_items=num_items)
+        asking, outline = self._teachers(), Output(student.outline(), labels)
+        if self._automatic is not None:
+            self._automatic.check_labels([outline])
+        (asked,) = asking.ask(self._step, (), [outline], inputs, keys, projected=True)
+        if self._automatic is not None:
+            self._automatic.observe_projected(asked, student, labels)
+        loss, *measured = projected_losses(
+            asking,
+            asked,
+            self._objective,
+            student,
+            labels,
+            weight=weight,
+            label_smoothing=label_smoothing,
+            num_items=num_items,
+        )
+        self._remember(asked, weight, *measured)
+        return loss
 
     def _heads(self, logits: Tensor | Several, labels: Any) -> tuple[Names, list[Output]]:
         names, outputs = outputs_of(logits, labels)

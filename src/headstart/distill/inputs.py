@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headstart.distill.projection import Projection
 from headstart.errors import TeacherError
 
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each channel
@@ -79,11 +80,20 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
 
 def logits_in(outputs: Any) -> Tensor | None:
     """The logits in what a module returned: it itself, or its `logits`; None where there are none."""
+    found = _logits_in(outputs)
+    return found if isinstance(found, Tensor) else None
+
+
+def projection_in(outputs: Any) -> Projection | None:
+    """What stands for the logits in what a module returned; None where nothing does."""
+    found = _logits_in(outputs)
+    return found if isinstance(found, Projection) else None
+
+
+def _logits_in(outputs: Any) -> Any:
     if isinstance(outputs, Mapping):
-        outputs = outputs.get("logits")
-    elif not isinstance(outputs, Tensor):
-        outputs = getattr(outputs, "logits", None)
-    return outputs if isinstance(outputs, Tensor) else None
+        return outputs.get("logits")
+    return outputs if isinstance(outputs, Tensor | Projection) else getattr(outputs, "logits", None)
 
 
 def each_tensor(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from headstart.distill.projection import Projection
 from headstart.distill.targets.source import Target
+from headstart.distill.targets.sparse import Sparse
 from headstart.errors import HeadstartError
 
 Given: TypeAlias = list[list[Target]]  # of each teacher those of each head
@@ -89,6 +91,9 @@ class Early:
 
 def _tensors(targets: Given) -> Iterator[Tensor]:
     for target in chain.from_iterable(targets):
-        for value in (target,) if isinstance(target, Tensor) else vars(target).values():
-            if isinstance(value, Tensor):
-                yield value
+        parts = (target,) if isinstance(target, Tensor) else _parts(target)
+        yield from (part for part in parts if isinstance(part, Tensor))
+
+
+def _parts(target: Projection | Sparse) -> Iterable[Any]:
+    return target if isinstance(target, Projection) else vars(target).values()

@@ -13,7 +13,7 @@ from headstart.recipe.race_section import Race
 from headstart.recipe.train_section import Train
 from headstart.tasks.glue.options import GlueOptions
 from headstart.tasks.images.config import ImageData, ImageModel
-from headstart.tasks.text.config import MlmData, MlmModel
+from headstart.tasks.text.config import ClmData, ClmModel, MlmData, MlmModel, TextSource
 
 
 class Recipe(Config):
@@ -22,7 +22,7 @@ class Recipe(Config):
     name: str = "recipe"
     """For the report."""
     task: str = "image-classification"
-    """What is trained: `image-classification`, or `mlm`; it decides what `model` and `data` hold."""
+    """What is trained: `image-classification`, `mlm`, or `clm`; it decides what `model` and `data` hold."""
     model: Config
     """The student."""
     data: Config
@@ -114,10 +114,38 @@ class MlmRecipe(Recipe):
 
     @model_validator(mode="after")
     def _streams_have_no_epochs(self) -> MlmRecipe:
-        if self.data.streaming and self.train.epochs is not None:
-            raise ValueError("train.epochs: how long a stream is nobody knows (data.streaming); give train.steps")
+        _check_length_of_stream(self.data, self.train)
         return self
 
 
-RECIPES: dict[str, type[Recipe]] = {"image-classification": ImageRecipe, "mlm": MlmRecipe}
+class ClmRecipe(Recipe):
+    """Pretraining of a causal language model."""
+
+    task: Literal["clm"] = "clm"
+    model: ClmModel = ClmModel()
+    data: ClmData
+
+    @property
+    def model_label(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def step_work(self) -> dict[str, Any]:
+        """Model, and how many tokens there are to read and to choose from."""
+        data = self.data.model_dump(include={"name", "subset", "tokenizer", "vocab_size", "length", "documents_apart"})
+        return {"model": self.model.model_dump(), "data": data}
+
+    @model_validator(mode="after")
+    def _streams_have_no_epochs(self) -> ClmRecipe:
+        _check_length_of_stream(self.data, self.train)
+        return self
+
+
+def _check_length_of_stream(data: TextSource, train: Train) -> None:
+    if data.streaming and train.epochs is not None:
+        raise ValueError("train.epochs: how long a stream is nobody knows (data.streaming); give train.steps")
+
+
+RECIPES: dict[str, type[Recipe]] = {"image-classification": ImageRecipe, "mlm": MlmRecipe, "clm": ClmRecipe}
 """The recipe of each task."""

@@ -33,12 +33,15 @@ class Train(Config):
     """Of AdamW."""
     weight_decay: float = Field(5e-4, ge=0)
     """As in torch.optim (AdamW: times the learning rate, SGD: part of the gradient); biases and norms are left out."""
-    schedule: Literal["one-cycle", "cosine", "linear"] = "one-cycle"
-    """one-cycle: cosine up, then cosine down to 0; cosine and linear: linear warm-up, then down to `final_lr`."""
+    schedule: Literal["one-cycle", "cosine", "linear", "wsd"] = "one-cycle"
+    """one-cycle: cosine up, then cosine down to 0; cosine and linear: linear warm-up, then down to `final_lr`; wsd:
+    linear warm-up, then the highest, then linear down to `final_lr` (warm-up, stable, decay; arXiv 2404.06395)."""
     warmup: BelowOne = 0.25
     """Fraction of training over which the learning rate rises."""
     final_lr: Fraction = 0.0
-    """Learning rate at the end, as a fraction of `lr`; for cosine and linear."""
+    """Learning rate at the end, as a fraction of `lr`; for cosine, linear and wsd."""
+    decay: Fraction = 0.2
+    """Fraction of training, at its end, over which the learning rate of wsd falls."""
     first_cycle: Positive | None = None
     """Length of the first cycle, in the unit of the training: the schedule, and the window of `distill` with it, begin
     anew with each cycle, which is twice as long as the one before (arXiv 2206.00832); null: one schedule."""
@@ -72,6 +75,14 @@ class Train(Config):
     def _one_length(self) -> Train:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps, and not both (null for the other)")
+        return self
+
+    @model_validator(mode="after")
+    def _decay_after_warmup(self) -> Train:
+        if self.schedule == "wsd" and self.warmup + self.decay > 1 + 1e-12:
+            raise ValueError(
+                f"warmup={self.warmup} and decay={self.decay} do not fit into one training; both are fractions of it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from headstart.distill.projection import Logits
+
 
 @dataclass(frozen=True)
 class Mixed:
@@ -93,15 +95,18 @@ class Task(Protocol):
         """One of the equal parts of a step's batch: a pure function of its arguments and the task's seed."""
         ...  # pragma: no cover
 
-    def forward(self, model: nn.Module, inputs: Any) -> Tensor:
-        """The model's logits, `[rows, classes]`; the model may be wrapped, compiled, or a teacher's."""
+    def forward(self, model: nn.Module, inputs: Any) -> Logits:
+        """The model's logits, `[rows, classes]`, or what they can be made of.
+
+        The model may be wrapped, compiled, or a teacher's.
+        """
         ...  # pragma: no cover
 
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The task loss of a batch, a scalar."""
+    def loss(self, logits: Any, batch: Batch) -> Tensor:
+        """The task loss of a batch, a scalar, of what `forward` gave."""
         ...  # pragma: no cover
 
-    def evaluate(self, forward: Callable[[Any], Tensor], *, part: int = 0, parts: int = 1) -> Evaluation:
+    def evaluate(self, forward: Callable[[Any], Any], *, part: int = 0, parts: int = 1) -> Evaluation:
         """Held-out quality of the model whose forward, from inputs to logits, is given.
 
         Of several equal parts of the held-out data, this one's: each of some processes takes one. Whichever it is, the

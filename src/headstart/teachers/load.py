@@ -55,7 +55,7 @@ def load_teacher(
             among others, its logits are put into the student's order.
         tokenizer: The student's, for models of texts: the teacher must have the same one, compared by content. Of a
             language model further logits that pad its vocabulary are cut off, and a masked-LM teacher then takes
-            `masked_rows`, as students of the task `mlm` do.
+            `masked_rows`, as students of the task `mlm` do, a causal one `next_token_rows`, as those of `clm`.
         length: Tokens of the student's sequences, for language models: the teacher must have positions for them.
         autocast: As in `Teacher`; without effect where the options name a dtype.
         options: What belongs to the teacher's side.
@@ -144,14 +144,22 @@ def _logits_that_count(
 ) -> int | list[int] | None:
     size = None if tokenizer is None else shared_vocabulary(found, loaded, tokenizer, name=name)
     if size is not None:
-        if loaded.task == "mlm" and found.kind != "run":  # a run's model comes with it
-            from headstart.tasks.text.masked_head import attach_masked_head
-
-            attach_masked_head(cast("PreTrainedModel", loaded.module), columns=size)
+        if found.kind != "run":  # a run's model comes with it
+            _attach_head(loaded, size)
         return options.vocabulary or size
     if options.vocabulary is not None:
         return options.vocabulary
     return class_map(options.classes, loaded.classes, classes, name=name)
+
+
+def _attach_head(loaded: Loaded, columns: int) -> None:
+    """Let a language model take the rows that a student of ours is given."""
+    from headstart.tasks.text.causal.head import attach_causal_head
+    from headstart.tasks.text.masked_head import attach_masked_head
+
+    attach = {"mlm": attach_masked_head, "causal-lm": attach_causal_head}.get(str(loaded.task))
+    if attach is not None:
+        attach(cast("PreTrainedModel", loaded.module), columns=columns)
 
 
 def _check_length(module: nn.Module, length: int, name: str) -> None:

@@ -48,7 +48,8 @@ def load_module(found: Found, build: Callable[[], nn.Module] | None = None, *, w
             f"{found.spec}: does not say which model it is for (no run of headstart wrote it); give a builder: "
             "load_teacher(path, build=lambda: MyModel()), or in a recipe the teacher's `model`"
         )
-    return _load_masked_lm(found) if found.description.get("task") == "mlm" else _load_image_run(found)
+    task = found.description.get("task")
+    return _load_language_run(found, str(task)) if task in ("mlm", "clm") else _load_image_run(found)
 
 
 def _load_image_run(found: Found) -> Loaded:
@@ -65,16 +66,18 @@ def _load_image_run(found: Found) -> Loaded:
     return Loaded(_filled(module, found), "image-classification", classes, normalisation, size, channels)
 
 
-def _load_masked_lm(found: Found) -> Loaded:
+def _load_language_run(found: Found, task: str) -> Loaded:
+    from headstart.tasks.text.causal.models import restore_causal_model
     from headstart.tasks.text.models import restore_model
 
     assert found.path is not None
     try:
         length = int(found.description["length"])
-        module = restore_model(found.description, length=length)
+        module = (restore_model if task == "mlm" else restore_causal_model)(found.description, length=length)
     except (KeyError, TypeError, ValueError, HeadstartError) as error:
         raise _undescribed(found, error) from None
-    return Loaded(_filled(module, found), "mlm", length=length, tokenizer=str(found.path.parent))
+    head = "mlm" if task == "mlm" else "causal-lm"
+    return Loaded(_filled(module, found), head, length=length, tokenizer=str(found.path.parent))
 
 
 def _undescribed(found: Found, error: Exception) -> TeacherError:

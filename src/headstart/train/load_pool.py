@@ -14,7 +14,7 @@ from headstart.errors import TeacherError
 from headstart.recipe.recipe import Recipe
 from headstart.tasks import Task
 from headstart.teachers import TeacherEntry, load_teacher
-from headstart.train.build_task import student_side
+from headstart.train.build_task import check_teacher, student_side
 from headstart.train.cached_targets import cached_teachers
 
 
@@ -42,7 +42,9 @@ def load_pool(
 
     def load(entry: TeacherEntry) -> Teacher:
         place = paths.get(entry.spec, entry.spec)
-        return load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
+        teacher = load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
+        check_teacher(task, teacher)
+        return teacher
 
     teachers: Iterable[TargetSource]
     if distill.cache is not None:

@@ -29,7 +29,7 @@ def lr_scale(step: int, total_steps: int, config: Train) -> float:
     Args:
         step: Counted from 0.
         total_steps: Of the run: each budget has its own complete schedule.
-        config: `schedule`, `warmup` and `final_lr`; with `first_cycle` each cycle has a complete schedule.
+        config: `schedule`, `warmup`, `decay` and `final_lr`; with `first_cycle` each cycle has a complete schedule.
 
     Example:
         >>> [lr_scale(step, 4, Train(epochs=1, schedule="linear", warmup=0)) for step in range(4)]
@@ -45,6 +45,10 @@ def lr_scale(step: int, total_steps: int, config: Train) -> float:
         if config.schedule == "one-cycle":
             return _ONE_CYCLE_START + (1 - _ONE_CYCLE_START) * (1 - math.cos(math.pi * rise)) / 2
         return (step + 1) / (warmup + 1)
+    if config.schedule == "wsd":
+        decay = config.decay * total_steps
+        left = total_steps - step
+        return 1.0 if left >= decay else config.final_lr + (1 - config.final_lr) * left / decay
     fall = (step - warmup) / max(total_steps - warmup, 1)
     if config.schedule == "linear":
         return 1 - (1 - config.final_lr) * fall

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from headstart.cache import CachedTeacher
 from headstart.distill import Distiller, TeacherPool, Window
 from headstart.distill.pool.sharding import shard
+from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
 from headstart.errors import RecipeError
 from headstart.precision import AUTOCAST
@@ -74,7 +75,7 @@ class Session:
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
-        self.total_steps = _total_steps(recipe, self.task.samples)
+        self.total_steps = steps_of(recipe, self.task.samples)
         model = self.task.build_model()
         self.initial = self._initialised(model, teacher_paths or {}) if initialise else None
         self.model, self.optimizer = self._prepared(model)
@@ -183,12 +184,13 @@ class Session:
         self.distiller.prefetch(inputs, keys=keys)
         logits = self._forward(self.model, inputs)
         if self.task.own_loss:
-            return self.distiller(self.task.loss(logits, batch), logits, inputs, labels=batch.labels, keys=keys)
+            task = self.task.loss(logits, batch)
+            return self.distiller(task, as_logits(logits), inputs, labels=batch.labels, keys=keys)
         return self.distiller.loss(
             logits, batch.labels, inputs, label_smoothing=smoothing, num_items=batch.items, keys=keys
         )
 
-    def _forward(self, model: nn.Module, inputs: Any) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: Any) -> Logits:
         dtype = AUTOCAST[self.recipe.train.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             return self.task.forward(model, inputs)
@@ -255,7 +257,12 @@ def _make_deterministic(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
-def _total_steps(recipe: Recipe, samples: int) -> int:
+def steps_of(recipe: Recipe, samples: int) -> int:
+    """Optimiser steps of a run on so many training samples.
+
+    Raises:
+        RecipeError: It trains not even one.
+    """
     train = recipe.train
     if train.batch_size > samples:
         raise RecipeError(f"train.batch_size={train.batch_size} is more than the {samples} training samples")

@@ -136,4 +136,13 @@ def test_a_sample_of_a_stream_is_its_beginning(folder: Path) -> None:
 
 def test_documents_of_a_stream_are_not_counted(folder: Path) -> None:
     with pytest.raises(DataError, match=r"which data\.streaming does not"):
+        choose(folder, streaming=True, documents=3)
+
+
+def test_the_first_documents_of_a_stream_are_set_aside_in_whole_batches(folder: Path) -> None:
+    train, held_out = choose(folder, streaming=True, holdout=256)
+    assert texts(held_out) == ALL[:256] and texts(train) == ALL[256:]
+    assert train.sample(25) == ALL[256:259]
+    assert [text for batch in train.source.batches(256, shard=0) for text in batch] == ALL[256:]
+    with pytest.raises(DataError, match=r"data\.holdout=3: of a stream .* 256 at a time; give a multiple of that"):
         choose(folder, streaming=True, holdout=3)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.heads.several import Names, heads_in
-from headstart.distill.inputs import call, each_tensor, logits_in, versions
+from headstart.distill.inputs import call, each_tensor, logits_in, projection_in, versions
+from headstart.distill.projection import Logits
 from headstart.errors import TeacherError
 
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -30,8 +31,8 @@ class Forward:
         self._function = function
         self._writes: bool | None = None
 
-    def __call__(self, inputs: Any, name: str) -> Tensor:
-        """The logits that the module returns.
+    def __call__(self, inputs: Any, name: str) -> Logits:
+        """The logits that the module returns, or what stands for them.
 
         Args:
             inputs: As in `call`.
@@ -42,7 +43,7 @@ class Forward:
         """
         return self.heads(inputs, name, ())[0]
 
-    def heads(self, inputs: Any, name: str, names: Names) -> list[Tensor]:
+    def heads(self, inputs: Any, name: str, names: Names) -> list[Logits]:
         """The logits of the heads of these names; or, without any, those of the only one. Otherwise as the call."""
         if self._writes is not False:
             inputs = each_tensor(Tensor.clone, inputs)
@@ -59,7 +60,7 @@ class Forward:
                 "student's batch is changed; have its forward write into a copy (Teacher(prepare=...) may make one)"
             )
         self._writes = written or bool(self._writes)
-        return _heads(outputs, name, names) if names else [_logits(outputs, name)]
+        return [*_heads(outputs, name, names)] if names else [projection_in(outputs) or _logits(outputs, name)]
 
 
 def input_dtype(module: nn.Module) -> torch.dtype | None:

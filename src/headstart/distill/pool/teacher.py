@@ -14,7 +14,8 @@ from headstart.distill.heads.several import Names
 from headstart.distill.inputs import each_tensor, first_tensor, resize
 from headstart.distill.pool.fold import fold_batch_norms
 from headstart.distill.pool.forward import Forward, first_held, input_dtype
-from headstart.distill.targets.source import Keys, TargetSource, Use
+from headstart.distill.projection import Logits, Projection, as_logits
+from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.errors import TeacherError
 
 
@@ -95,13 +96,16 @@ class Teacher(TargetSource):
         self.compiled = compile
         self._forward = Forward(torch.compile(self.module) if compile else self.module)
 
-    def targets(self, inputs: Any, keys: Keys | None = None) -> Tensor:
-        """The logits; which inputs they are for is of no account to a live teacher."""
-        return self.logits(inputs)
+    def targets(self, inputs: Any, keys: Keys | None = None) -> Target:
+        """The logits, or what the module gives for them; which inputs they are for is of no account to a live teacher.
+
+        A `Projection` is as good as the module's weights are: to be used before these change or move.
+        """
+        return self._given(inputs, ())[0]
 
     def several(self, inputs: Any, keys: Keys | None, names: Names) -> list[Tensor]:
         """As in `TargetSource`."""
-        return self._given(inputs, names)
+        return [as_logits(one) for one in self._given(inputs, names)]
 
     def check(self, use: Use) -> None:
         """Dense logits are good for everything."""
@@ -118,9 +122,10 @@ class Teacher(TargetSource):
                 the forward needs is missing. What the forward itself raises passes through, with a note that names the
                 teacher.
         """
-        return self._given(inputs, ())[0]
+        with torch.no_grad():
+            return as_logits(self._given(inputs, ())[0])
 
-    def _given(self, inputs: Any, names: Names) -> list[Tensor]:
+    def _given(self, inputs: Any, names: Names) -> list[Logits]:
         """What the module gives for the heads of these names, or, without any, for its only one."""
         if any(module.training for module in self.module.modules()):
             self.module.eval()
@@ -133,7 +138,9 @@ class Teacher(TargetSource):
                 found = self._forward.heads(prepared, self.name, names)
                 logits = [self._of_students_classes(one) for one in found]
             given = first_tensor(inputs)
-            return logits if self.device is None or given is None else [one.to(given.device) for one in logits]
+            if self.device is None or given is None:
+                return logits
+            return [as_logits(one).to(given.device) for one in logits]  # and not the head's weight, at each step
 
     def prepared(self, inputs: Any) -> Any:
         """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""
@@ -209,9 +216,17 @@ class Teacher(TargetSource):
         taken = {p.name for p in parameters}
         return {name: value for name, value in inputs.items() if name in taken}
 
-    def _of_students_classes(self, logits: Tensor) -> Tensor:
+    def _of_students_classes(self, logits: Logits) -> Logits:
         if self.classes is None:
             return logits
+        if isinstance(logits, Projection):  # a class is a row of the weight
+            weight = self._picked(logits.weight.T).T
+            return Projection(logits.hidden, weight, None if logits.bias is None else self._picked(logits.bias))
+        return self._picked(logits)
+
+    def _picked(self, logits: Tensor) -> Tensor:
+        """The student's classes, of the teacher's in the last dimension."""
+        assert self.classes is not None
         needed = self.classes if isinstance(self.classes, int) else max(self.classes) + 1
         if needed > logits.shape[-1]:
             raise TeacherError(

@@ -11,9 +11,11 @@ from torch import Tensor, distributed
 from headstart.distill.ask_teachers import Asked
 from headstart.distill.heads.several import Output
 from headstart.distill.later import Later, own_device, together
+from headstart.distill.nonfinite import finite_rows
 from headstart.distill.objective import Objective
 from headstart.distill.pool.pool import average_logits
-from headstart.distill.stopping.batch_sums import SUMS, batch_sums
+from headstart.distill.projection import Projection
+from headstart.distill.stopping.batch_sums import SUMS, batch_sums, rows_looked_at
 from headstart.distill.stopping.judge import BLOCKS, Block, Judge
 from headstart.distill.stopping.stopped import Reason, Stopped
 from headstart.distill.targets.source import TargetSource
@@ -40,6 +42,10 @@ class AutomaticStop:
     Attributes:
         stopped: When and why it was, once it is.
     """
+
+    _step: Tensor | None  # sums of the present step, in this process
+    _block: Tensor | None  # of the steps before it in the block, in all processes
+    _pending: tuple[Later, bool] | None  # of the block before, and whether it may decide
 
     def __init__(self, *, warmup: float, ramp: float, objective: Objective) -> None:
         self._warmup, self._ramp, self._objective = warmup, ramp, objective
@@ -70,9 +76,36 @@ class AutomaticStop:
         for of_head, output in zip(asked, outputs, strict=True):
             rows, labels, _ = of_head.distilled(output.logits, output.labels, None)
             assert labels is not None
-            teacher = average_logits(of_head.dense, of_head.shares, by=self._objective.average)
-            sums = batch_sums(rows, teacher, labels, of_head.keep).float()
-            self._step = sums if self._step is None else self._step + sums
+            self._take(rows, of_head.logits, of_head.shares, labels, of_head.keep)
+
+    def observe_projected(self, asked: Asked, student: Projection, labels: Tensor) -> None:
+        """As `observe`, of logits that do not exist: those of the rows that are looked at are made for it.
+
+        Args:
+            asked: What the teachers gave.
+            student: What its logits can be made of.
+            labels: `[rows]` of int64.
+        """
+        if self.stopped is not None:
+            return
+        hidden, classes, _ = asked.distilled(student.hidden, labels, None)
+        assert classes is not None
+        rows, keep = student._replace(hidden=hidden.detach()), asked.keep.expand(len(hidden))
+        index = rows_looked_at(keep, len(student.weight))
+        index = torch.arange(len(hidden), device=hidden.device) if index is None else index
+        with torch.no_grad():
+            own, *teachers = (
+                one.logits(index) if isinstance(one, Projection) else one[index] for one in (rows, *asked.dense)
+            )
+            sound = torch.stack([finite_rows(one) for one in teachers]).all(0)
+        self._take(own, teachers, asked.shares, classes[index], keep[index] & sound)
+
+    def _take(
+        self, student: Tensor, teachers: Sequence[Tensor], shares: Sequence[float], labels: Tensor, keep: Tensor
+    ) -> None:
+        teacher = average_logits(teachers, shares, by=self._objective.average)
+        sums = batch_sums(student, teacher, labels, keep).float()
+        self._step = sums if self._step is None else self._step + sums
 
     def hand_over(self, step: int, following: int, window: Window, total_steps: int, *, distilled: bool) -> None:
         """End a step.
@@ -130,9 +163,9 @@ class AutomaticStop:
 
     def _forget(self) -> None:
         self._judge = Judge()
-        self._step: Tensor | None = None  # sums of the present step, in this process
-        self._block: Tensor | None = None  # of the steps before it in the block, in all processes
-        self._pending: tuple[Later, bool] | None = None  # of the block before, and whether it may decide
+        self._step = None
+        self._block = None
+        self._pending = None
 
     def _agree(self, distilled: bool) -> None:
         sums, self._step = self._step, None

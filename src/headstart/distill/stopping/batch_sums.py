@@ -45,7 +45,7 @@ def batch_sums(student: Tensor, teacher: Tensor, labels: Tensor, keep: Tensor) -
     """
     with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
         keep = keep.expand(len(student))
-        index = _part(keep, student.shape[-1])
+        index = rows_looked_at(keep, student.shape[-1])
         if index is not None:
             student, teacher, labels, keep = student[index], teacher[index], labels[index], keep[index]
         counts = keep.unsqueeze(-1)
@@ -85,7 +85,7 @@ def _target(labels: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(like).scatter_(-1, labels.clamp(min=0).unsqueeze(-1), 1.0)
 
 
-def _part(keep: Tensor, classes: int) -> Tensor | None:
+def rows_looked_at(keep: Tensor, classes: int) -> Tensor | None:
     """Which rows to look at, evenly among those that count, found without waiting for the device; None: all."""
     rows = max(_ROWS, _LOGITS // classes)
     if rows >= len(keep):

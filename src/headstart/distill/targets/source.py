@@ -1,7 +1,7 @@
 """Targets: what a teacher gives for a batch, computed now or read from a cache.
 
-A target is the dense logits, `[rows, classes]`, or a sparse form of them. Whatever gives targets is a `TargetSource`;
-the Distiller asks all of them in the same way.
+A target is the dense logits, `[rows, classes]`, what they can be made of, or a sparse form of them. Whatever gives
+targets is a `TargetSource`; the Distiller asks all of them in the same way.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from headstart.distill.heads.several import Names
 from headstart.distill.losses import LossFunction
+from headstart.distill.projection import Projection
 from headstart.distill.targets.sparse import Sampled, Sparse
 from headstart.errors import HeadstartError, TeacherError
 
-Target = Tensor | Sparse
+Target = Tensor | Projection | Sparse
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class TargetSource(ABC):
             keys: Which inputs these are, where that is known; a cache looks them up by it.
 
         Returns:
-            Logits, `[..., classes]`, or a sparse form of as many rows.
+            Logits, `[..., classes]`, hidden states and the head that makes logits of them, or a sparse form of as many
+            rows.
 
         Raises:
             TeacherError: There are none for this batch.
@@ -155,7 +157,7 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
         logits: The student's, `[..., classes]`.
 
     Returns:
-        Dense logits as `[rows, classes]`, or the sparse form as it is.
+        Dense logits as `[rows, classes]`; other forms as they are.
 
     Raises:
         TeacherError: Rows or classes differ.
@@ -164,7 +166,7 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
     if isinstance(target, Tensor):
         fits, shape = target.shape in (logits.shape, rows.shape), tuple(target.shape)
     else:
-        shape = (len(target.indices), target.classes)
+        shape = _shape(target)
         fits = shape == tuple(rows.shape)
     if not fits:
         raise TeacherError(
@@ -172,6 +174,13 @@ def as_rows(name: str, target: Target, logits: Tensor) -> Target:
             "both need the same classes in the same order for the same batch" + _padded(shape, logits)
         )
     return target.flatten(0, -2) if isinstance(target, Tensor) else target
+
+
+def _shape(target: Projection | Sparse) -> tuple[int, int]:
+    """Of the logits that a target stands for."""
+    if isinstance(target, Projection):
+        return len(target.hidden), len(target.weight)
+    return len(target.indices), target.classes
 
 
 def _padded(shape: tuple[int, ...], logits: Tensor) -> str:

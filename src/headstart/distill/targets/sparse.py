@@ -29,7 +29,7 @@ class TopK:
     classes: int
     losses: ClassVar[tuple[LossFunction, ...]] = (kl, reverse_kl, jsd)
 
-    def part(self, rows: slice) -> TopK:
+    def part(self, rows: slice | Tensor) -> TopK:
         """Some of the rows."""
         return replace(self, indices=self.indices[rows], logits=self.logits[rows])
 
@@ -67,7 +67,7 @@ class Sampled:
     classes: int
     losses: ClassVar[tuple[LossFunction, ...]] = (kl,)
 
-    def part(self, rows: slice) -> Sampled:
+    def part(self, rows: slice | Tensor) -> Sampled:
         """Some of the rows."""
         return replace(self, indices=self.indices[rows], entropy=self.entropy[rows])
 

@@ -1,6 +1,8 @@
-"""Masked-language pretraining of text encoders."""
+"""Pretraining on text: of encoders, by masked tokens, and of causal language models."""
 
-from headstart.tasks.text.config import MlmData, MlmModel
+from headstart.tasks.text.causal.head import attach_causal_head
+from headstart.tasks.text.causal.task import CausalLM
+from headstart.tasks.text.config import ClmData, ClmModel, MlmData, MlmModel
 from headstart.tasks.text.corpus import Corpus, load_corpus
 from headstart.tasks.text.masked_head import attach_masked_head
 from headstart.tasks.text.models import load_checkpoint, restore_model
@@ -9,11 +11,15 @@ from headstart.tasks.text.tokenizer import read_tokenizer
 from headstart.tasks.text.vocabulary import Vocabulary, check_same_vocabulary, read_vocabulary
 
 __all__ = [
+    "CausalLM",
+    "ClmData",
+    "ClmModel",
     "Corpus",
     "MaskedLM",
     "MlmData",
     "MlmModel",
     "Vocabulary",
+    "attach_causal_head",
     "attach_masked_head",
     "check_same_vocabulary",
     "load_checkpoint",

@@ -1,11 +1,11 @@
-"""The text of a masked-language pretraining: found, tokenised and packed once, kept in the cache."""
+"""The text of a pretraining: found, tokenised and packed once, kept in the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,15 +16,18 @@ from headstart.errors import DataError
 from headstart.records import write_atomically
 from headstart.tasks.order import EpochOrder
 from headstart.tasks.places import cache_folder
-from headstart.tasks.text.config import MlmData
+from headstart.tasks.text.causal.packing import CausalPacker
+from headstart.tasks.text.causal.tokenizer import read_causal_tokenizer, train_bpe, wrap_bpe
+from headstart.tasks.text.config import ClmData, TextData
 from headstart.tasks.text.documents import Documents, choose_documents
-from headstart.tasks.text.packing import PackedSequences, Packer, Sequences, write_packed
+from headstart.tasks.text.packing import PackedSequences, Packer, Sequences, TextPacker, write_packed
 from headstart.tasks.text.sources import find_splits
 from headstart.tasks.text.streaming import StreamedSequences, StreamOrder
 from headstart.tasks.text.tokenizer import read_tokenizer, train_wordpiece, wrap
 from headstart.tasks.text.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ class Corpus:
         return {
             "train": {"origin": self.origins[0], **self.train.describe()},
             "held_out": {"origin": self.origins[1], **self.held_out.describe()},
-            "vocabulary": read_vocabulary(self.tokenizer).describe(),
+            "vocabulary": read_vocabulary(self.tokenizer, needed=()).describe(),
         }
 
     def order(self, seed: int) -> EpochOrder | StreamOrder:
@@ -70,7 +73,7 @@ class Corpus:
         self.tokenizer.save_pretrained(str(folder))
 
 
-def load_corpus(data: MlmData, *, seed: int = 0) -> Corpus:
+def load_corpus(data: TextData, *, seed: int = 0) -> Corpus:
     """Load a corpus: found by name, tokenised and packed at the first time, read from the cache from then on.
 
     `data.name` is looked up as a path (of a file or a folder), in `$HEADSTART_DATA`, in the cache, then on the Hugging
@@ -86,7 +89,7 @@ def load_corpus(data: MlmData, *, seed: int = 0) -> Corpus:
     """
     train, held_out = choose_documents(data, find_splits(data))
     tokenizer = _tokenizer(data, train)
-    packer = Packer(tokenizer, data.length)
+    packer: TextPacker = (CausalPacker if isinstance(data, ClmData) else Packer)(tokenizer, data.length)
     return Corpus(
         tokenizer,
         _streamed(train, packer, seed) if data.streaming else _packed(train, packer),
@@ -95,13 +98,22 @@ def load_corpus(data: MlmData, *, seed: int = 0) -> Corpus:
     )
 
 
-def _tokenizer(data: MlmData, train: Documents) -> PreTrainedTokenizerFast:
+def _tokenizer(data: TextData, train: Documents) -> PreTrainedTokenizerFast:
     """Read the tokenizer, or train it on the documents to train on."""
-    from tokenizers import Tokenizer
-
+    if isinstance(data, ClmData):
+        if data.tokenizer != "bpe":
+            return read_causal_tokenizer(data.tokenizer)
+        key = _key("bpe", train.key, data.vocab_size, TOKENIZER_CHARACTERS)
+        return wrap_bpe(_trained(train, key, lambda texts: train_bpe(texts, data.vocab_size)))
     if data.tokenizer != "wordpiece":
         return read_tokenizer(data.tokenizer)
     key = _key(train.key, data.vocab_size, data.lowercase, TOKENIZER_CHARACTERS)
+    return wrap(_trained(train, key, lambda texts: train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)))
+
+
+def _trained(train: Documents, key: str, train_on: Callable[[Sequence[str]], Tokenizer]) -> Tokenizer:
+    """A tokenizer trained on these documents, unless that has been done."""
+    from tokenizers import Tokenizer
 
     def make(path: Path) -> None:
         texts = train.sample(TOKENIZER_CHARACTERS)
@@ -109,15 +121,12 @@ def _tokenizer(data: MlmData, train: Documents) -> PreTrainedTokenizerFast:
             raise DataError(
                 f"{train.origin}: all {len(texts)} documents to train a tokenizer on are empty; give some with text"
             )
-        trained = train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)
-        write_atomically(path, trained.to_str().encode())
+        write_atomically(path, train_on(texts).to_str().encode())
 
-    return wrap(
-        _cached(cache_folder() / "tokenizers" / f"{key}.json", lambda path: Tokenizer.from_file(str(path)), make)
-    )
+    return _cached(cache_folder() / "tokenizers" / f"{key}.json", lambda path: Tokenizer.from_file(str(path)), make)
 
 
-def _packed(documents: Documents, packer: Packer, most: int | None = None) -> PackedSequences:
+def _packed(documents: Documents, packer: TextPacker, most: int | None = None) -> PackedSequences:
     """Pack the documents, unless that has been done."""
     path = cache_folder() / "packed" / f"{_key(documents.key, packer.key, most)}.arrow"
 
@@ -127,7 +136,7 @@ def _packed(documents: Documents, packer: Packer, most: int | None = None) -> Pa
     return _cached(path, PackedSequences, make)
 
 
-def _streamed(documents: Documents, packer: Packer, seed: int) -> StreamedSequences:
+def _streamed(documents: Documents, packer: TextPacker, seed: int) -> StreamedSequences:
     bookmarks = cache_folder() / "streams" / _key(documents.key, packer.key, seed)
     return StreamedSequences(documents.source, packer, seed=seed, bookmarks=bookmarks)
 

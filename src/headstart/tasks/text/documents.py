@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from rich.progress import track
 
 from headstart.errors import DataError
 from headstart.tasks.places import pick_split
-from headstart.tasks.text.config import MlmData
+from headstart.tasks.text.config import TextData
 from headstart.tasks.text.sources import Source
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Documents:
     Attributes:
         source: The split.
         first: Only so many, from the first on; None: all.
-        holdout: How many of these are drawn to be set aside.
+        holdout: How many of these are drawn to be set aside; of a stream the first ones of its first file.
         tuning: How many further ones are.
         part: Those set aside under either name, or the others.
         stream: Whether there are too many to go through: these are only ever read from the first on.
@@ -67,7 +68,11 @@ class Documents:
         Raises:
             DataError: They cannot be read, or all of them would be held out.
         """
-        return self.source.batches(_BATCH) if self.stream else self._those(self._chosen(), doing)
+        if not self.stream:
+            return self._those(self._chosen(), doing)
+        if self.part == "holdout":
+            return islice(self.source.batches(_BATCH, shard=0), self.holdout // _BATCH)
+        return self.source.batches(_BATCH)
 
     def sample(self, characters: int) -> list[str]:
         """Documents that together hold about so many characters: drawn from all, of a stream the first ones.
@@ -109,19 +114,23 @@ class Documents:
             yield [text for text, wanted in zip(texts, chosen[begin : begin + _BATCH], strict=False) if wanted]
 
 
-def choose_documents(data: MlmData, splits: Mapping[str, Source]) -> tuple[Documents, Documents]:
+def choose_documents(data: TextData, splits: Mapping[str, Source]) -> tuple[Documents, Documents]:
     """Choose what to train on and what to judge by.
 
     Raises:
         DataError: A split is missing, or settings do not go together.
     """
-    source = pick_split(splits, "train", data.name)[1]
-    if data.streaming and (data.documents or data.holdout or data.tuning):
+    source = source_of_train = pick_split(splits, "train", data.name)[1]
+    if data.streaming and (data.documents or data.tuning):
+        raise DataError("data.documents and data.tuning count documents, which data.streaming does not; leave them out")
+    if data.streaming and data.holdout % _BATCH:
         raise DataError(
-            "data.documents, data.holdout and data.tuning count documents, which data.streaming does not; leave them "
-            "out"
+            f"data.holdout={data.holdout}: of a stream the first documents of its first file are set aside, {_BATCH} "
+            "at a time; give a multiple of that"
         )
     train = Documents(source, data.documents, data.holdout, data.tuning, stream=data.streaming)
+    if data.streaming and data.holdout:
+        train = replace(train, source=replace(source, skip=data.holdout))
     if data.evaluate == "tuning":
         if not data.tuning:
             raise DataError(
@@ -132,7 +141,7 @@ def choose_documents(data: MlmData, splits: Mapping[str, Source]) -> tuple[Docum
         _, source, note = pick_split(splits, data.evaluate, data.name)
         return train, Documents(replace(source, origin=source.origin + note), stream=data.streaming)
     if data.holdout:
-        return train, replace(train, part="holdout")
+        return train, replace(train, source=source_of_train, part="holdout")
     raise DataError(
         f"{data.name} has no {data.evaluate} split to judge on, only {', '.join(splits)}; set data.holdout to a number "
         "of training documents to set aside for that"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import HeadstartError, RecipeError
@@ -28,6 +29,58 @@ _SPECIAL = {
 }
 
 
+@dataclass(frozen=True)
+class LanguageHead:
+    """A kind of head of language models.
+
+    Attributes:
+        name: For messages.
+        listed: The name of transformers' list of classes that have it, by the model's type.
+        auto: The name of transformers' class that builds any of them.
+        instead: What to take where a type has no such head.
+        several: Some types, for messages.
+        alone: What to take in the place of an encoder with a decoder.
+        training: What it is trained by, for messages.
+    """
+
+    name: str
+    listed: str
+    auto: str
+    instead: str
+    several: str
+    alone: str
+    training: str
+
+    def architecture(self, kind: str) -> str:
+        """The class of a model type that has it.
+
+        Raises:
+            HeadstartError: There is none, or no such type.
+        """
+        from transformers import CONFIG_MAPPING
+        from transformers.models.auto import modeling_auto
+
+        known: Mapping[str, Any] = getattr(modeling_auto, self.listed)
+        if kind in known:
+            return str(known[kind])
+        if kind in CONFIG_MAPPING:
+            raise HeadstartError(f"{kind} has no {self.name} in transformers; take {self.instead}")
+        nearest = difflib.get_close_matches(kind, known, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"for example, there are {self.several}"
+        raise HeadstartError(f"{kind!r} is no type of transformers with a {self.name}; {hint}")
+
+
+MASKED = LanguageHead(
+    name="masked-LM head",
+    listed="MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    auto="AutoModelForMaskedLM",
+    instead="an encoder, for example bert",
+    several="bert, roberta and modernbert",
+    alone="an encoder alone, for example bert",
+    training="masked-language pretraining",
+)
+
+
 def build_config(model: MlmModel, vocabulary: Vocabulary) -> PreTrainedConfig:
     """Make transformers' configuration of a student.
 
@@ -41,7 +94,7 @@ def build_config(model: MlmModel, vocabulary: Vocabulary) -> PreTrainedConfig:
     try:
         settings = read_settings(model.checkpoint) if model.checkpoint else _type_settings(model.name)
         plain = restore_config(settings)
-        settings |= _size_settings(plain, model.size) | _named_settings(plain, model.config)
+        settings |= _size_settings(plain, model.size) | named_settings(plain, model.config)
         if not model.pretrained:
             given = [key for key in _SPECIAL if getattr(plain, key, None) is not None]
             settings |= {key: vocabulary.special.get(_SPECIAL[key]) for key in given}
@@ -51,38 +104,28 @@ def build_config(model: MlmModel, vocabulary: Vocabulary) -> PreTrainedConfig:
         raise RecipeError(f"model: {error}") from None
 
 
-def restore_config(settings: Mapping[str, Any]) -> PreTrainedConfig:
+def restore_config(settings: Mapping[str, Any], head: LanguageHead = MASKED) -> PreTrainedConfig:
     """Make a configuration from its settings, as `config.to_dict()` gives them, `model_type` among them.
 
+    Args:
+        settings: Them.
+        head: The kind of model that they are to be of.
+
     Raises:
-        HeadstartError: They are no settings of a masked-LM model, or impossible.
+        HeadstartError: They are no settings of such a model, or impossible.
     """
     from transformers import AutoConfig
 
     kind = str(settings.get("model_type"))
-    architecture = _architecture(kind)
+    architecture = head.architecture(kind)
     try:
         config: PreTrainedConfig = AutoConfig.for_model(**settings)
     except Exception as error:  # each type checks in its own way
         raise HeadstartError(f"{kind}: not a configuration that transformers takes ({one_line(error)})") from None
     if config.is_encoder_decoder:
-        raise HeadstartError(f"{kind} is an encoder with a decoder; take an encoder alone, for example bert")
+        raise HeadstartError(f"{kind} is an encoder with a decoder; take {head.alone}")
     config.architectures = [architecture]
     return config
-
-
-def _architecture(kind: str) -> str:
-    """The masked-LM class of a model type."""
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as KNOWN
-
-    if kind in KNOWN:
-        return str(KNOWN[kind])
-    if kind in CONFIG_MAPPING:
-        raise HeadstartError(f"{kind} has no masked-LM head in transformers; take an encoder, for example bert")
-    nearest = difflib.get_close_matches(kind, KNOWN, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "for example, there are bert, roberta and modernbert"
-    raise HeadstartError(f"{kind!r} is no type of transformers with a masked-LM head; {hint}")
 
 
 def _type_settings(kind: str) -> dict[str, Any]:
@@ -122,10 +165,10 @@ def _size_settings(plain: PreTrainedConfig, size: str | None) -> dict[str, Any]:
             "model.config"
         ) from None
     settings = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": width // _HEAD_WIDTH}
-    return _named_settings(plain, settings | {inner: inner_width})
+    return named_settings(plain, settings | {inner: inner_width})
 
 
-def _named_settings(plain: PreTrainedConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+def named_settings(plain: PreTrainedConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by the names that the type itself uses; transformers would take a misspelt one without a word."""
     known = {*plain.to_dict(), *plain.attribute_map} - {"model_type", "transformers_version"}
     for key in settings:

@@ -1,4 +1,4 @@
-"""Masked-LM models of transformers: built from a configuration, or with a checkpoint's weights."""
+"""Language models of transformers: built from a configuration, or with a checkpoint's weights; masked ones whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from headstart.errors import HeadstartError, RecipeError
 from headstart.tasks.hub import from_hub, one_line
 from headstart.tasks.text.masked_head import attach_masked_head
-from headstart.tasks.text.model_config import read_settings, restore_config
+from headstart.tasks.text.model_config import MASKED, LanguageHead, read_settings, restore_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -39,13 +39,24 @@ def build_model(config: PreTrainedConfig, *, columns: int, length: int = 1) -> P
         >>> model(input_ids=torch.zeros(2, 6, dtype=torch.long), masked_rows=torch.tensor([1, 4, 9])).logits.shape
         torch.Size([3, 50])
     """
-    from transformers import AutoModelForMaskedLM
+    return _fitted(fresh(config, MASKED), columns, length)
+
+
+def fresh(config: PreTrainedConfig, head: LanguageHead) -> PreTrainedModel:
+    """A float32 model with a head of this kind and fresh weights.
+
+    Raises:
+        RecipeError: The configuration is impossible.
+    """
+    import transformers
 
     try:
-        model = AutoModelForMaskedLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        model: PreTrainedModel = getattr(transformers, head.auto).from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
     except Exception as error:  # a width that its heads do not divide, an unknown activation: each in its own way
         raise RecipeError(f"model.config: {config.model_type} cannot be built so ({one_line(error)})") from None
-    return _fitted(model, columns, length)
+    return model
 
 
 def restore_model(description: Mapping[str, Any], *, length: int) -> PreTrainedModel:
@@ -80,12 +91,22 @@ def load_checkpoint(
     Raises:
         HeadstartError: It cannot be had, has no masked-LM head, or does not fit vocabulary, length or configuration.
     """
-    from transformers import AutoModelForMaskedLM
-
     config = config or restore_config(read_settings(reference))
+    return _fitted(read_checkpoint(reference, config, MASKED), columns, length)
+
+
+def read_checkpoint(reference: str, config: PreTrainedConfig, head: LanguageHead) -> PreTrainedModel:
+    """A checkpoint's float32 model, all of it, from safetensors only, without executing code.
+
+    Raises:
+        HeadstartError: It cannot be had, has no head of this kind, or does not fit the configuration.
+    """
+    import transformers
+
     try:
         with from_hub(reference):
-            model, info = AutoModelForMaskedLM.from_pretrained(
+            model: PreTrainedModel
+            model, info = getattr(transformers, head.auto).from_pretrained(
                 reference,
                 config=config,
                 dtype=torch.float32,
@@ -100,14 +121,25 @@ def load_checkpoint(
         ) from None
     if info["missing_keys"]:
         raise HeadstartError(
-            f"{reference}: has no masked-LM head, or is no whole model: {min(info['missing_keys'])} is missing; take a "
-            "checkpoint of masked-language pretraining"
+            f"{reference}: has no {head.name}, or is no whole model: {min(info['missing_keys'])} is missing; take a "
+            f"checkpoint of {head.training}"
         )
-    return _fitted(model, columns, length)
+    return model
 
 
 def _fitted(model: PreTrainedModel, columns: int, length: int) -> PreTrainedModel:
     """Check a model against vocabulary and length, and attach the masked head."""
+    check_fitting(model, columns, length)
+    attach_masked_head(model, columns=columns)
+    return model
+
+
+def check_fitting(model: PreTrainedModel, columns: int, length: int) -> None:
+    """Check a model against the size of the vocabulary and the length of sequences.
+
+    Raises:
+        RecipeError: It has fewer logits or positions.
+    """
     name, logits, known = type(model).__name__, model.config.vocab_size, positions(model)
     if columns > logits:
         raise RecipeError(
@@ -119,8 +151,6 @@ def _fitted(model: PreTrainedModel, columns: int, length: int) -> PreTrainedMode
             f"data.length={length} is more than the {known} positions of {name}; shorten the sequences, or raise "
             "model.config.max_position_embeddings"
         )
-    attach_masked_head(model, columns=columns)
-    return model
 
 
 def positions(model: PreTrainedModel) -> int | None:

@@ -27,14 +27,56 @@ _METADATA = b"headstart"
 
 @dataclass(frozen=True)
 class Counts:
-    """What was packed: documents with text, documents without, and tokens, special ones left out."""
+    """What was packed: documents with text, documents without, and tokens, special ones left out.
+
+    Attributes:
+        bytes: Of their text in UTF-8, where they are counted.
+    """
 
     documents: int = 0
     empty: int = 0
     tokens: int = 0
+    bytes: int | None = None
 
     def __add__(self, more: Counts) -> Counts:
-        return Counts(self.documents + more.documents, self.empty + more.empty, self.tokens + more.tokens)
+        counted = None if more.bytes is None else (self.bytes or 0) + more.bytes
+        return Counts(self.documents + more.documents, self.empty + more.empty, self.tokens + more.tokens, counted)
+
+    def describe(self) -> dict[str, int]:
+        """The numbers that there are; JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class TextPacker(Protocol):
+    """What turns texts into sequences of one length.
+
+    Attributes:
+        length: Tokens of a sequence.
+        dtype: Of tokens on the disk.
+        key: Changes when the sequences of a text do.
+    """
+
+    length: int
+    dtype: np.dtype[Any]
+    key: str
+
+    def pack(
+        self, texts: Sequence[str], before: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], NDArray[Any], Counts]:
+        """Pack some documents.
+
+        Args:
+            texts: The documents; those without text are left out.
+            before: Tokens left over from documents before these.
+
+        Returns:
+            Sequences `[n, length]`, the tokens left over, and what was packed.
+        """
+        ...  # pragma: no cover
+
+    def knows(self, rows: NDArray[Any]) -> bool:
+        """Whether sequences hold a token that is not special, as unknown ones are too."""
+        ...  # pragma: no cover
 
 
 class Packer:
@@ -50,8 +92,7 @@ class Packer:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
         self.length = length
         vocabulary = read_vocabulary(tokenizer)
-        # 16 bits hold the vocabularies of BERT and its heirs, in half the space and time of 32.
-        self.dtype = np.dtype(np.uint16 if vocabulary.size <= 1 << 16 else np.uint32)
+        self.dtype = token_dtype(vocabulary.size)
         self.key = f"{vocabulary.fingerprint}-{length}"
         """Changes when the sequences of a text do."""
         self._tokenizer = for_packing(tokenizer)
@@ -61,15 +102,7 @@ class Packer:
     def pack(
         self, texts: Sequence[str], before: NDArray[Any] | None = None
     ) -> tuple[NDArray[Any], NDArray[Any], Counts]:
-        """Pack some documents.
-
-        Args:
-            texts: The documents; those without text are left out.
-            before: Tokens left over from documents before these.
-
-        Returns:
-            Sequences `[n, length]`, the tokens left over, and what was packed.
-        """
+        """As in `TextPacker`."""
         filled = [text for text in texts if text.strip()]
         encoded = self._tokenizer.encode_batch_fast(filled, add_special_tokens=False)
         pieces = [] if before is None else [before]
@@ -86,6 +119,11 @@ class Packer:
     def knows(self, rows: NDArray[Any]) -> bool:
         """Whether sequences hold a token that can be hidden: one that is not special, as unknown ones are too."""
         return not bool(np.isin(rows, self._special).all())
+
+
+def token_dtype(tokens: int) -> np.dtype[Any]:
+    """What holds the numbers of so many tokens: 16 bits, in half the space and time of 32, where that suffices."""
+    return np.dtype(np.uint16 if tokens <= 1 << 16 else np.uint32)
 
 
 class Sequences(Protocol):
@@ -129,7 +167,7 @@ class PackedSequences:
 
     def describe(self) -> dict[str, int]:
         """What was packed, and how many sequences that gave."""
-        return {"sequences": len(self), **asdict(self.counts)}
+        return {"sequences": len(self), **self.counts.describe()}
 
     def rows(self, indices: Tensor) -> Tensor:
         """The tokens of some sequences.
@@ -144,7 +182,7 @@ class PackedSequences:
 
 
 def write_packed(
-    path: Path, batches: Iterable[Sequence[str]], packer: Packer, origin: str, *, most: int | None = None
+    path: Path, batches: Iterable[Sequence[str]], packer: TextPacker, origin: str, *, most: int | None = None
 ) -> None:
     """Pack documents into a file, which appears as a whole or not at all.
 
@@ -176,7 +214,9 @@ def write_packed(
             _write_arrow(file, spool, packer, counts)
 
 
-def _spool(spool: IO[bytes], batches: Iterable[Sequence[str]], packer: Packer, most: int | None) -> tuple[Counts, bool]:
+def _spool(
+    spool: IO[bytes], batches: Iterable[Sequence[str]], packer: TextPacker, most: int | None
+) -> tuple[Counts, bool]:
     """Write the sequences one after the other; tells what was packed, and whether any of it is known."""
     counts, written, left_over, known = Counts(), 0, None, False
     for texts in batches:
@@ -190,12 +230,12 @@ def _spool(spool: IO[bytes], batches: Iterable[Sequence[str]], packer: Packer, m
     return counts, known
 
 
-def _write_arrow(file: IO[bytes], spool: IO[bytes], packer: Packer, counts: Counts) -> None:
+def _write_arrow(file: IO[bytes], spool: IO[bytes], packer: TextPacker, counts: Counts) -> None:
     import pyarrow as pa
 
     spool.flush()
     values = pa.array(np.memmap(spool, packer.dtype, mode="r"))
     column = pa.FixedSizeListArray.from_arrays(values, packer.length)
-    schema = pa.schema([("input_ids", column.type)], metadata={_METADATA: json.dumps(asdict(counts))})
+    schema = pa.schema([("input_ids", column.type)], metadata={_METADATA: json.dumps(counts.describe())})
     with pa.ipc.new_stream(file, schema) as writer:
         writer.write_batch(pa.record_batch([column], schema=schema))

@@ -13,7 +13,7 @@ from headstart.errors import DataError
 from headstart.extras import recipes_extra
 from headstart.tasks.hub import one_line
 from headstart.tasks.places import ORIGIN_FILE, files_key, locate, name_files, said_origin, split_name
-from headstart.tasks.text.config import MlmData
+from headstart.tasks.text.config import TextSource
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -40,12 +40,14 @@ class Source:
         key: Changes when the files do.
         dataset: Its rows; with `shard` where it can be read in parts.
         column: The column that holds the text.
+        skip: Documents of the first file that are passed over, as others are to hold them.
     """
 
     origin: str
     key: str
     dataset: Dataset | IterableDataset
     column: str
+    skip: int = 0
 
     @property
     def shards(self) -> int:
@@ -64,6 +66,7 @@ class Source:
             DataError: A file cannot be read, or there is no such column of text.
         """
         dataset = self.dataset if shard is None else self.dataset.shard(self.shards, shard)
+        start += 0 if shard else self.skip // size
         tables = islice(dataset.with_format("arrow").iter(size), start, None)
         while (table := self._next(tables)) is not None:
             yield [text or "" for text in self._texts(table)]
@@ -100,7 +103,7 @@ class Source:
         return texts
 
 
-def find_splits(data: MlmData) -> Mapping[str, Source]:
+def find_splits(data: TextSource) -> Mapping[str, Source]:
     """Find a corpus: its splits by name.
 
     Raises:
@@ -165,7 +168,7 @@ def _split_files(place: Path) -> tuple[str, Mapping[str, Sequence[Path]]]:
     raise DataError(f"{place} holds no corpus; wanted are {_WANTED}")
 
 
-def _hub_key(data: MlmData, split: str, rows: Dataset | IterableDataset) -> str:
+def _hub_key(data: TextSource, split: str, rows: Dataset | IterableDataset) -> str:
     """A key from the files that `datasets` keeps; of a stream, which it keeps none of, from its name."""
     if data.streaming:
         return hashlib.sha256(repr((data.name, data.subset, split, data.column)).encode()).hexdigest()[:24]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headstart.errors import DataError
 from headstart.records import write_atomically
-from headstart.tasks.text.packing import Packer
+from headstart.tasks.text.packing import TextPacker
 from headstart.tasks.text.sources import Source
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class StreamedSequences:
         DataError: Later, when it is read: a file cannot be read, or there is no text in a lane's files.
     """
 
-    def __init__(self, source: Source, packer: Packer, *, seed: int, bookmarks: Path) -> None:
+    def __init__(self, source: Source, packer: TextPacker, *, seed: int, bookmarks: Path) -> None:
         shards = np.random.default_rng(seed).permutation(source.shards).tolist()
         lanes = min(LANES, 1 << (len(shards).bit_length() - 1))
         # One thread reads ahead for all lanes, while the model works.
@@ -102,7 +102,7 @@ class _Lane:
     def __init__(
         self,
         source: Source,
-        packer: Packer,
+        packer: TextPacker,
         shards: Sequence[int],
         seed: tuple[int, int],
         bookmarks: Path,

@@ -22,10 +22,25 @@ _COVERAGE = 0.9999
 
 
 def read_tokenizer(place: str) -> PreTrainedTokenizerFast:
-    """Read a tokenizer from a folder or from the Hub.
+    """Read a tokenizer of masked-language modelling from a folder or from the Hub.
 
     Raises:
         DataError: It cannot be had, or is not fit for masked-language modelling.
+    """
+    tokenizer = read_fast(place, trained="wordpiece")
+    read_vocabulary(tokenizer, f"data.tokenizer: {place!r}")
+    return tokenizer
+
+
+def read_fast(place: str, *, trained: str) -> PreTrainedTokenizerFast:
+    """Read any tokenizer of the `tokenizers` library from a folder or from the Hub.
+
+    Args:
+        place: Which.
+        trained: What `data.tokenizer` would be for one trained on the corpus, for messages.
+
+    Raises:
+        DataError: It cannot be had.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -35,14 +50,13 @@ def read_tokenizer(place: str) -> PreTrainedTokenizerFast:
     except Exception as error:  # the Hub's client raises errors of many libraries
         raise DataError(
             f"data.tokenizer: {place!r} cannot be read as a tokenizer, as a folder or from the Hub "
-            f"({one_line(error)}); give another, or `wordpiece` to train one on the corpus"
+            f"({one_line(error)}); give another, or `{trained}` to train one on the corpus"
         ) from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise DataError(
             f"data.tokenizer: {place!r} is a {type(tokenizer).__name__}, not one of the `tokenizers` library; "
             "give one with a tokenizer.json"
         )
-    read_vocabulary(tokenizer, f"data.tokenizer: {place!r}")
     return tokenizer
 
 

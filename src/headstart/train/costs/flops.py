@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from headstart.distill.projection import Logits, as_logits
 from headstart.errors import HeadstartError
 
 # Operators whose work is not counted, by the field's convention: 2 FLOPs per multiply-add of matrix products,
@@ -40,7 +41,7 @@ _LINEAR = """
 _LINEAR_NAMES = frozenset(_LINEAR.split())
 
 
-Forward = Callable[[nn.Module, Any], Tensor]
+Forward = Callable[[nn.Module, Any], Logits]
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -94,14 +95,14 @@ def step_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
     Args:
         model: The student.
         inputs: A tensor, or a mapping of tensors.
-        forward: From model and inputs to logits.
+        forward: From model and inputs to logits, or what they can be made of: making them is counted.
 
     Raises:
         HeadstartError: As `count_flops`.
     """
     model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
     model.train()
-    return count_flops(lambda: forward(model, inputs).sum().backward())  # type: ignore[no-untyped-call]
+    return count_flops(lambda: as_logits(forward(model, inputs)).sum().backward())  # type: ignore[no-untyped-call]
 
 
 def forward_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
@@ -113,7 +114,7 @@ def forward_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> in
     model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
     model.eval()
     with torch.no_grad():
-        return count_flops(lambda: forward(model, inputs))
+        return count_flops(lambda: as_logits(forward(model, inputs)))
 
 
 def _on_meta(inputs: Any) -> Any:

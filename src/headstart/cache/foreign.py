@@ -1,0 +1,157 @@
+"""Files of log-probabilities that other programs write, read as one form: a sequence and what comes after each place.
+
+Known forms of a record, a row of a parquet file or a line of a JSONL file:
+
+    ours          input_ids, token_ids [places][k], logprobs [places][k]; places: all but the last, or all
+    axolotl's     input_ids, target_token_ids [tokens][k], target_logprobs [tokens][k], target_mask [tokens][k]
+    vLLM's        choices[0].prompt_logprobs: for each token null or {token: {logprob}}
+    OpenAI's      choices[0].logprobs.top_logprobs: for each token null or {text, or token_id:N: logprob}
+
+Of the last three an entry is of the token where it stands, and so of the place before. A record may say which sample it
+is (`sample`, or a batch's `custom_id`); a server's answer may lie in `response`, or there in `body`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import TeacherError
+
+TokenOf = Callable[[str], int | None]  # from a token's text to its number; None: unknown, or several have that text
+_PACKED = ("bytepacked_indices", "compressed_logprobs", "packed_indices")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a record tells of a sequence.
+
+    Attributes:
+        where: File and record, for messages.
+        sample: Which of the training text it is, where the record says so.
+        tokens: The sequence, where the record holds it.
+        following: For each place but the last the classes, and their log-probabilities.
+    """
+
+    where: str
+    sample: int | None
+    tokens: Sequence[int] | None
+    following: Sequence[tuple[Sequence[int], Sequence[float]]]
+
+
+def read_told(path: str | Path, token_of: TokenOf) -> Iterator[Told]:
+    """Read a file, `.parquet` or `.jsonl`.
+
+    Args:
+        path: The file.
+        token_of: Finds a token by its text, for servers that give no numbers.
+
+    Raises:
+        TeacherError: It cannot be read, or is of no known form.
+    """
+    path = Path(path)
+    for number, record in enumerate(_records(path)):
+        where = f"{path}, record {number}"
+        try:
+            yield _told(record, where, token_of)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise TeacherError(f"{where}: not as its form has it ({type(error).__name__}: {error})") from None
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            for batch in parquet.ParquetFile(path).iter_batches(256):
+                yield from batch.to_pylist()
+        elif path.suffix in (".jsonl", ".json"):
+            with open(path, encoding="utf-8") as lines:
+                yield from (json.loads(line) for line in lines if line.strip())
+        else:
+            raise TeacherError(f"{path}: targets are read from .parquet and .jsonl files")
+    except (OSError, ValueError) as error:  # Arrow's errors and those of JSON are ValueErrors
+        raise TeacherError(f"{path}: cannot be read ({error})") from None
+
+
+def _told(record: Mapping[str, Any], where: str, token_of: TokenOf) -> Told:
+    if packed := [name for name in _PACKED if name in record]:
+        raise TeacherError(
+            f"{where}: {packed[0]} is DistillKit's compressed form, which only its own settings can read; decompress "
+            "it there (LogprobCompressor), and write columns input_ids, token_ids and logprobs"
+        )
+    answer = _answer(record)
+    tokens, length = record.get("input_ids", answer.get("prompt_token_ids")), None
+    if tokens is not None:
+        tokens, length = [int(token) for token in tokens], len(tokens)
+    if "target_logprobs" in record:
+        following = [*zip(record["target_token_ids"], record["target_logprobs"], strict=True)][1:]
+        _check_mask(record.get("target_mask"), where)
+    elif "token_ids" in record:
+        following = [*zip(record["token_ids"], record["logprobs"], strict=True)]
+        following = following[:-1] if len(following) == length else following
+    elif answer.get("choices"):
+        following = _of_server(answer["choices"][0], where, token_of)
+        tokens = tokens if tokens is not None else answer["choices"][0].get("prompt_token_ids")
+    else:
+        raise TeacherError(f"{where}: no known form, with {', '.join(record) or 'nothing'}; docs/cache.md lists them")
+    return Told(where, _sample(record), tokens, following)
+
+
+def _answer(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    answer = record.get("response") or record
+    return answer.get("body") or answer
+
+
+def _sample(record: Mapping[str, Any]) -> int | None:
+    given = record.get("sample", record.get("custom_id"))
+    return None if given is None else int(given)
+
+
+def _check_mask(mask: Any, where: str) -> None:
+    for place, entries in enumerate([] if mask is None else mask):
+        if place and not all(entries if isinstance(entries, list) else [entries]):
+            raise TeacherError(
+                f"{where}: token {place} is masked, and so has no target; all tokens but the first need one"
+            )
+
+
+def _of_server(choice: Mapping[str, Any], where: str, token_of: TokenOf) -> list[tuple[list[int], list[float]]]:
+    entries, number_of = choice.get("prompt_logprobs"), _of_number
+    if entries is None:
+        entries, number_of = (choice.get("logprobs") or {}).get("top_logprobs"), lambda key: _of_text(key, token_of)
+    if entries is None:
+        raise TeacherError(
+            f"{where}: the answer has neither prompt_logprobs nor logprobs.top_logprobs; ask for those of the prompt "
+            "(vLLM: prompt_logprobs=k; OpenAI's completions: echo=true, logprobs=k)"
+        )
+    return [_entry(entry, place, where, number_of) for place, entry in enumerate(entries) if place]
+
+
+def _entry(
+    entry: Mapping[str, Any] | None, place: int, where: str, number_of: TokenOf
+) -> tuple[list[int], list[float]]:
+    if not entry:
+        raise TeacherError(f"{where}: there is nothing of token {place}; all tokens but the first need a target")
+    found: dict[int, float] = {}
+    for key, value in entry.items():
+        number = number_of(str(key))
+        if number is None:
+            raise TeacherError(
+                f"{where}: token {place}: {key!r} is the text of no token, or of several; have the server give their "
+                "numbers (vLLM: return_tokens_as_token_ids=true)"
+            )
+        found[number] = float(value["logprob"] if isinstance(value, Mapping) else value)
+    return list(found), list(found.values())
+
+
+def _of_number(key: str) -> int | None:
+    return int(key) if key.isdecimal() else None
+
+
+def _of_text(key: str, token_of: TokenOf) -> int | None:
+    name, colon, number = key.partition(":")
+    return int(number) if colon and name == "token_id" and number.isdecimal() else token_of(key)

@@ -1,0 +1,195 @@
+"""Targets made elsewhere, by a server or another project, put where a recipe's run reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headstart.cache import Batches, target_of_logprobs, write
+from headstart.cache.foreign import TokenOf, Told, read_told
+from headstart.distill.targets.source import numbered
+from headstart.distill.targets.sparse import TopK
+from headstart.errors import RecipeError, TeacherError
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import run_window
+from headstart.records import write_atomically
+from headstart.tasks import Batch
+from headstart.tasks.text import CausalLM
+from headstart.train import ranks
+from headstart.train.build_task import build_task
+from headstart.train.cached_targets import data_settings, distilled_batches
+from headstart.train.session import steps_of
+
+
+class _Wanted(NamedTuple):
+    """What a recipe's run distils on."""
+
+    task: CausalLM
+    batches: Batches
+    samples: list[int]
+    name: str
+
+
+def write_prompts(recipe: Recipe, path: str | Path) -> int:
+    """Write the sequences whose next tokens the targets have to be of, a line of JSON each: `sample`, `input_ids`.
+
+    Returns:
+        How many.
+
+    Raises:
+        RecipeError: As `import_targets`.
+    """
+    wanted = _wanted(recipe)
+    rows = _rows(wanted.task, wanted.samples).tolist()
+    lines = [json.dumps({"sample": sample, "input_ids": row}) for sample, row in zip(wanted.samples, rows, strict=True)]
+    write_atomically(Path(path), "\n".join([*lines, ""]).encode())
+    return len(lines)
+
+
+def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Path]) -> Path:
+    """Read log-probabilities that were made elsewhere, check them, and write the cache that the recipe's run reads.
+
+    Args:
+        recipe: Of task `clm`, with a `distill` section that names one teacher (any name will do) and `temperature: 1`.
+        folder: The cache folder; gets one file.
+        files: In one of the forms of `headstart.cache.foreign`. Of each sequence as many classes are kept as every
+            place of every sequence has, the most probable ones.
+
+    Returns:
+        The file.
+
+    Raises:
+        RecipeError: The recipe is none that such targets are good for.
+        TeacherError: A file cannot be read; is of another text or tokenizer; holds no log-probabilities; or sequences
+            that the run distils on are missing.
+    """
+    wanted = _wanted(recipe)
+    found = _collected(wanted, files)
+    missing = [sample for sample in wanted.samples if sample not in found]
+    if missing:
+        raise TeacherError(
+            f"{', '.join(map(str, files))}: of the {len(wanted.samples)} sequences that the run distils on "
+            f"{len(missing)} have no targets, sample {missing[0]} the first; headstart cache RECIPE --prompts FILE "
+            "writes what to ask for"
+        )
+    count = min(ids.shape[1] for ids, _ in found.values())
+    classes = wanted.task.num_classes
+
+    def give(batch: Batch) -> TopK:
+        parts = [found[sample] for sample in batch.samples.tolist()]
+        ids, values = (torch.cat([part[index][:, :count] for part in parts]) for index in (0, 1))
+        return target_of_logprobs(ids, values, classes=classes, where=f"samples {batch.samples[:3].tolist()}, ...")
+
+    return write(folder, wanted.name, wanted.batches, give, data=data_settings(recipe, wanted.task))
+
+
+def _wanted(recipe: Recipe) -> _Wanted:
+    distill = recipe.distill
+    if distill is None:
+        raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to import")
+    if recipe.task != "clm":
+        raise RecipeError(f"{recipe.name}: targets are imported for the task clm, and this is {recipe.task}")
+    if distill.temperature != 1.0:
+        raise RecipeError(
+            f"distill.temperature={distill.temperature:g}: imported log-probabilities are a softmax's at temperature "
+            "1, and what is left of it at another one nobody knows; set distill.temperature to 1"
+        )
+    if len(distill.specs) != 1:
+        raise RecipeError(f"distill.teachers: files are one teacher's; name one, not {', '.join(distill.specs)}")
+    task = build_task(recipe, "cpu")
+    assert isinstance(task, CausalLM)
+    total = steps_of(recipe, task.samples)
+    batches = distilled_batches(recipe, task, run_window(distill, recipe.train), total, ranks.count())
+    samples = {sample for place in batches.plan for sample in batches.batch(*place).samples.tolist()}
+    return _Wanted(task, batches, sorted(samples), numbered(distill.specs)[0])
+
+
+def _rows(task: CausalLM, samples: Sequence[int]) -> Tensor:
+    return task.corpus.train.rows(torch.tensor(samples, dtype=torch.int64))
+
+
+def _collected(wanted: _Wanted, files: Sequence[str | Path]) -> dict[int, tuple[Tensor, Tensor]]:
+    """By sample, classes and log-probabilities of each place, `[length - 1, k]`, the most probable first."""
+    task = wanted.task
+    rows = dict(zip(wanted.samples, _rows(task, wanted.samples).numpy(), strict=True))
+    by_tokens = {row.tobytes(): sample for sample, row in rows.items()}
+    token_of = _by_text(task)
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    for file in files:
+        for told in read_told(file, token_of):
+            sample = _sample_of(told, rows, by_tokens, task)
+            if sample is not None:
+                found[sample] = _sorted(told, task)
+    return found
+
+
+def _sample_of(
+    told: Told, rows: Mapping[int, NDArray[np.int64]], by_tokens: Mapping[bytes, int], task: CausalLM
+) -> int | None:
+    """Which of the samples that are wanted a record is of; None where it is of one that is not."""
+    if told.tokens is None:
+        raise TeacherError(
+            f"{told.where}: does not tell the tokens that it is of, so nobody can see whether it is of this text; add "
+            "`input_ids`, as headstart cache RECIPE --prompts FILE has them"
+        )
+    given = np.array(told.tokens, dtype=np.int64)
+    if told.sample is None:
+        sample = by_tokens.get(given.tobytes())
+        if sample is None:
+            raise TeacherError(
+                f"{told.where}: its {len(given)} tokens are none of the {len(rows)} sequences that the run distils on; "
+                "the text was cut in another way, or with another tokenizer"
+            )
+        return sample
+    row = rows.get(told.sample)
+    if row is None:
+        return None
+    if len(given) != len(row):
+        raise TeacherError(f"{told.where}: has {len(given)} tokens, and sample {told.sample} has {len(row)}")
+    if (different := np.flatnonzero(given != row)).size:
+        place = int(different[0])
+        there, here = (
+            f"{int(one[place])} ({task.corpus.tokenizer.decode([int(one[place])])!r})" for one in (given, row)
+        )
+        raise TeacherError(
+            f"{told.where}: token {place} of sample {told.sample} is {there} there and {here} in the text; these "
+            "targets are of another text, or made with another tokenizer"
+        )
+    return told.sample
+
+
+def _sorted(told: Told, task: CausalLM) -> tuple[Tensor, Tensor]:
+    length = task.data.length - 1
+    if len(told.following) != length:
+        raise TeacherError(
+            f"{told.where}: tells what follows {len(told.following)} places, and a sequence has {length}"
+        )
+    count = min(len(ids) for ids, _ in told.following)
+    if not count or any(len(ids) != len(values) for ids, values in told.following):
+        raise TeacherError(f"{told.where}: a place has no log-probabilities, or not one for each class")
+    ordered = [sorted(zip(values, ids, strict=True), reverse=True)[:count] for ids, values in told.following]
+    ids = torch.tensor([[int(token) for _, token in place] for place in ordered])
+    values = torch.tensor([[float(value) for value, _ in place] for place in ordered])
+    target_of_logprobs(ids, values, classes=task.num_classes, where=told.where)
+    return ids, values
+
+
+def _by_text(task: CausalLM) -> TokenOf:
+    """Finds a token by the text that it stands for, where no other one has that text."""
+    table: dict[str, int | None] = {}
+
+    def token_of(text: str) -> int | None:
+        if not table:
+            for number in range(task.num_classes):
+                spoken = str(task.corpus.tokenizer.decode([number], clean_up_tokenization_spaces=False))
+                table[spoken] = None if spoken in table else number
+        return table.get(text)
+
+    return token_of
