@@ -11,7 +11,8 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 # Only errors, unless more is asked for.
 QUIET := $(if $(filter -v% --verbose,$(PIP_FLAGS)),,-qq)
-PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+PIP_OPTIONS := $(QUIET) --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 
 # One process a core, as long as memory surely suffices; a file's tests share a process and its fixtures.
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
@@ -22,7 +23,7 @@ SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-ci demo demo-short test lint types docs gpu-check clean
+.PHONY: help install install-ci demo demo-short test lint types docs gpu-check works-with clean
 
 help: ## show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,12 +57,18 @@ docs: .venv/installed-docs ## build the documentation's site, site/index.html; a
 gpu-check: ## measure on a CUDA device in 8 minutes; installs nothing, PYTHON=... names the Python that has torch
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu_check.py
 
+# Other people's programs: PROGRAMS=folder has them, otherwise they are downloaded from GitHub at pinned commits.
+WORKS := .venv-works-with/bin/python
+works-with: .venv-works-with/installed ## train with programs of transformers, TRL, timm, ... with and without headstart; downloads them
+	$(if $(PROGRAMS),,$(WORKS) benchmarks/works_with.py --fetch runs/programs)
+	PYTHONPATH=$(CURDIR)/tests/cpu_torchvision $(WORKS) benchmarks/works_with.py --programs $(or $(PROGRAMS),runs/programs)
+
 install: .venv/installed-dev ## only install, with the tools for development
 
 install-ci: .venv/installed-ci ## and all that tests on a CPU can use: Ray, trackers, Triton, timm, torchvision, ...
 
 clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
-	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-works-with build dist site .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Empty files say how far the installation is: a second call installs nothing.
@@ -92,6 +99,14 @@ clean: ## remove .venv, caches and the site (runs/ and fetched data stay)
 .venv/installed-docs: .venv/installed
 	@echo "Installing what builds the documentation"
 	@$(PIP) --editable '.[docs]'
+	@touch $@
+
+.venv-works-with/installed: pyproject.toml constraints.txt | .venv/created
+	@echo "Installing what other people's programs need into .venv-works-with"
+	@.venv/bin/python -m venv .venv-works-with
+	@$(WORKS) -m pip install $(PIP_OPTIONS) torch
+	@$(WORKS) -m pip install $(PIP_OPTIONS) --editable '.[lightning,text]' peft trl albumentations
+	@$(WORKS) -m pip install $(PIP_OPTIONS) --no-deps timm torchvision
 	@touch $@
 
 # Without what they depend on: a torchvision from PyPI wants the torch of PyPI, and torch is there already.

@@ -96,6 +96,21 @@ def test_the_model_runs_no_more_often_than_its_trainer_runs_it(kind: Callable[..
     assert "forward" not in vars(student.base_model)
 
 
+@pytest.mark.parametrize("kind", [returning, hiding, fused])
+def test_a_first_step_draws_no_more_than_another(kind: Callable[..., Compute]) -> None:
+    """Else a training that is resumed, whose first step is another one, would get other dropout from there on."""
+    student, (given, labels) = model("llama"), batch()
+    student.base_model.layers[0].register_forward_hook(lambda _, __, outputs: F.dropout(outputs, 0.5))
+    finder, drawn = StudentLogits(student, logits_of), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        finder.run(kind(student, given, labels), student, given, outputs=False)
+        drawn.append(torch.rand(()))
+    torch.manual_seed(0)
+    kind(student, given, labels)(False)
+    assert drawn == [torch.rand(())] * 2
+
+
 def test_a_loss_that_cannot_be_seen_into() -> None:
     student, (given, _) = model("llama"), batch()
     weight = torch.ones((), requires_grad=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import HeadstartError
+from headstart.generators import noted
 
 Pick = Callable[[Any, bool], Any]  # the logits of a model's outputs; the flag: whether a tuple begins with the loss
 
@@ -77,7 +78,7 @@ class StudentLogits:
         if self._returned:
             return self._from_outputs(*compute(True))
         first = self._returned is None
-        with self._watched() as watch:
+        with self._watched(note_generators=first and not outputs) as watch:
             loss, made, after_loss = compute(outputs or first)
         if first:
             ran = self._from_outputs(loss, made, after_loss)
@@ -85,6 +86,7 @@ class StudentLogits:
             self._returned = has_gradient(ran.logits) or not (loss.requires_grad or ran.logits is None)
             if self._returned:
                 return ran
+            watch.rewind()
         if watch.logits:
             return Ran(loss, watch.logits[0], first_of(watch.logits[0]), made)
         if watch.states and self._backbone is not None:
@@ -95,8 +97,10 @@ class StudentLogits:
                 return Ran(loss, logits, states, made)
         raise HeadstartError(_NOT_FOUND)
 
-    def _watched(self) -> AbstractContextManager[_Watch]:
-        return nullcontext(_Watch()) if self._opaque else _watching(self._student, self._backbone, self._pick)
+    def _watched(self, *, note_generators: bool) -> AbstractContextManager[_Watch]:
+        if self._opaque:
+            return nullcontext(_Watch())
+        return _watching(self._student, self._backbone, self._pick, note_generators=note_generators)
 
     def _from_outputs(self, loss: Tensor, made: Any, after_loss: bool) -> Ran:
         logits = self._pick(made, after_loss)
@@ -120,21 +124,34 @@ def has_gradient(logits: Any) -> bool:
 
 @dataclass
 class _Watch:
-    """What the student and its backbone gave, with a gradient."""
+    """What the student and its backbone gave, with a gradient.
+
+    Attributes:
+        logits: The student's.
+        states: What its backbone gave, and the last states in it.
+        rewind: Takes back what was drawn since (dropout, in outputs that were made again).
+    """
 
     logits: list[Any] = field(default_factory=list)
     states: list[tuple[Any, Tensor]] = field(default_factory=list)
+    rewind: Callable[[], None] = lambda: None
 
 
 @contextmanager
-def _watching(student: nn.Module, backbone: nn.Module | None, pick: Pick) -> Iterator[_Watch]:
+def _watching(student: nn.Module, backbone: nn.Module | None, pick: Pick, *, note_generators: bool) -> Iterator[_Watch]:
     watch = _Watch()
 
+    def note_generated() -> None:
+        if note_generators and torch.is_grad_enabled():
+            watch.rewind = noted()
+
     def note_logits(_: nn.Module, __: Any, named: dict[str, Any], outputs: Any) -> None:
+        note_generated()
         if torch.is_grad_enabled() and has_gradient(logits := pick(outputs, "labels" in named)):
             watch.logits.append(logits)
 
     def note_states(_: nn.Module, __: Any, outputs: Any) -> None:
+        note_generated()
         states = _last_states(outputs)
         if torch.is_grad_enabled() and states is not None and states.requires_grad:
             watch.states.append((outputs, states))

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from headstart.distill import Teacher
 from headstart.distill.inputs import Normalisation, each_tensor, renormalise
 from headstart.errors import TeacherError
+from headstart.generators import generators_untouched
 from headstart.teachers.classes import class_map, shared_vocabulary
 from headstart.teachers.config import TeacherOptions
 from headstart.teachers.find import LIBRARIES, Found, find_teacher
-from headstart.teachers.generators import generators_untouched
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.modules import image_builder, load_module
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from headstart.generators import generators_untouched
 from headstart.teachers import load_teacher
-from headstart.teachers.generators import generators_untouched
 
 
 def draws() -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Random generators, left as they were: what is drawn after a teacher is loaded is what would have been drawn."""
+"""Random generators, left as they were: what training draws is what it would have drawn without headstart."""
 
 from __future__ import annotations
 
@@ -22,18 +22,36 @@ def generators_untouched() -> Iterator[None]:
         >>> torch.equal(torch.get_rng_state(), before)
         True
     """
+    restore = noted()
+    try:
+        yield
+    finally:
+        restore()
+
+
+def noted() -> Callable[[], None]:
+    """What puts the global generators back to where they are now.
+
+    Example:
+        >>> restore = noted()
+        >>> drawn = torch.rand(2)
+        >>> restore()
+        >>> torch.equal(torch.rand(2), drawn)
+        True
+    """
     python, torch_cpu = random.getstate(), torch.get_rng_state()
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
     restore_devices = _devices()
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         random.setstate(python)
         torch.set_rng_state(torch_cpu)
         if numpy is not None:
             numpy.random.set_state(numpy_state)
         restore_devices()
+
+    return restore
 
 
 def _devices() -> Callable[[], None]:

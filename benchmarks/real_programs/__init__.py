@@ -1,0 +1,1 @@
+"""Training programs of other people, with headstart's lines in them, for benchmarks/works_with.py."""
