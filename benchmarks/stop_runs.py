@@ -4,9 +4,9 @@ Usage: python benchmarks/stop_runs.py [--steps 800] [--work runs/stop] [--out be
 
 ResNet-8 on Fashion-MNIST, batch 128, one-cycle with a quarter of warm-up, weight 0.9, T = 4; judged on 5000 training
 images set aside. `good` is examples/old-model, `middling` and `poor` are the student's own network after 300 and 50
-steps. Each teaches until an automatic stop (no cap), for half of the training, and throughout; `none` is without. Single
-runs: differences of two tenths of a percent are noise. The old model has seen the images set aside; what it is for here
-is when it is let go. Finished runs are not done again. About 15 minutes on a quiet core.
+steps. Each teaches until an automatic stop (no cap), for half of the training, and throughout; `none` is without.
+Single runs: differences of two tenths of a percent are noise. The old model has seen the images set aside; what it is
+for here is when it is let go. Finished runs are not done again. About 15 minutes on a quiet core.
 """
 
 from __future__ import annotations

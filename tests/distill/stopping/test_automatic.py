@@ -123,6 +123,13 @@ class TestTold:
         assert distiller.last is not None and distiller.last.stopped == stopped
         assert f"stopped at step {stopped.step} of {TOTAL} (" in str(stopped) == caplog.messages[-1]
 
+    def test_a_resume_tells_nothing_new(self, caplog: pytest.LogCaptureFixture) -> None:
+        distiller, resumed = auto(), auto()
+        go(distiller, WRONG)
+        with caplog.at_level(logging.INFO, "headstart"):
+            resumed.load_state_dict(distiller.state_dict())
+        assert resumed.stopped == distiller.stopped and resumed.closed and not caplog.messages
+
     def test_nothing_before(self) -> None:
         distiller = auto()
         go(distiller, GOOD[:50])
