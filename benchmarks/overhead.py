@@ -58,6 +58,7 @@ GOALS = {
     "step_ratio": 1.02,
     "prefetch_step_ratio": 1.02,
     "off_window_ratio": 1.01,
+    "auto_stop_ratio": 1.01,
     "throughout_ratio_over_teacher_forward": 1.02,
     "default_run_ratio": 1.06,
 }
@@ -73,12 +74,17 @@ def comparisons(work: Work) -> dict[str, tuple[Step, Step]]:
     distilling = Distiller(work.teacher, total_steps=TOTAL_STEPS, stop=1.0, temperature=TEMPERATURE, weight=WEIGHT)
     closed = Distiller(work.teacher, total_steps=TOTAL_STEPS, stop=0.4, temperature=TEMPERATURE, weight=WEIGHT)
     closed.current_step = TOTAL_STEPS // 2
+    # It measures each of its steps, and decides nothing before the rate's warm-up is over.
+    automatic = Distiller(
+        work.teacher, total_steps=TOTAL_STEPS, stop="auto", cap=1.0, temperature=TEMPERATURE, weight=WEIGHT
+    )
     prefetching = with_distiller(work, distilling, early=True)
     same_work = {
         "step_ratio": (with_distiller(work, distilling), late),
         "prefetch_step_ratio": (prefetching, early),
         "early_teacher_ratio": (early, late),
         "off_window_ratio": (with_distiller(work, closed), plain),
+        "auto_stop_ratio": (with_distiller(work, automatic, labelled=True), with_distiller(work, distilling)),
     }
     if work.images.is_cuda:
         same_work["side_stream_ratio"] = (prefetching, with_distiller(work, distilling))

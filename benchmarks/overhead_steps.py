@@ -113,14 +113,15 @@ def by_hand(work: Work, *, early: bool = False) -> Step:
     return step
 
 
-def with_distiller(work: Work, distiller: Distiller, *, early: bool = False) -> Step:
-    """A step of a loop with a Distiller in it."""
+def with_distiller(work: Work, distiller: Distiller, *, early: bool = False, labelled: bool = False) -> Step:
+    """A step of a loop with a Distiller in it, which is given the labels where it has to have them."""
+    labels = work.labels if labelled else None
 
     def step() -> Tensor:
         if early:
             distiller.prefetch(work.images)
         logits = work.student(work.images)
-        loss = distiller(F.cross_entropy(logits, work.labels), logits, work.images)
+        loss = distiller(F.cross_entropy(logits, work.labels), logits, work.images, labels=labels)
         loss = work.update(loss)
         distiller.step()
         return loss

@@ -95,7 +95,7 @@ def test_validation_asks_no_teacher(training: Training) -> None:
 def test_checkpoints_hold_the_state(training: Training) -> None:
     lightning(training, stop=True)
     checkpoint = torch.load(training.folder / "state.ckpt", weights_only=False)
-    assert checkpoint["headstart"] == {"current_step": STOPPED - 1}
+    assert checkpoint["headstart"] == {"current_step": STOPPED}
     assert set(checkpoint["state_dict"]) == {f"student.{name}" for name in training.student().state_dict()}
 
 

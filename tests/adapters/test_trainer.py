@@ -210,7 +210,7 @@ def test_checkpoints_hold_the_state(tmp_path: Path) -> None:
     data = rows("classifier", 4)
     whole = run(model("classifier"), data, tmp_path, teachers=model("classifier", seed=5), **settings)
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["headstart"]["attributes"] == {"current_step": 1}
+    assert state["stateful_callbacks"]["headstart"]["attributes"] == {"current_step": 2}
     settings |= {"restore_callback_states_from_checkpoint": True, "resume": tmp_path / "checkpoint-2"}
     resumed = run(model("classifier"), data, tmp_path, teachers=model("classifier", seed=5), **settings)
     assert resumed.distiller.last.step == 3

@@ -53,7 +53,7 @@ def test_step_by_hand_has_the_loss_of_the_formula(work: overhead_steps.Work) -> 
 @pytest.mark.usefixtures("without_torchdistill")
 def test_steps_compared_give_the_same_loss_each_time(work: overhead_steps.Work) -> None:
     steps = overhead.comparisons(work)
-    for name in ("step_ratio", "prefetch_step_ratio", "early_teacher_ratio", "off_window_ratio"):
+    for name in ("step_ratio", "prefetch_step_ratio", "early_teacher_ratio", "off_window_ratio", "auto_stop_ratio"):
         step, reference = steps[name]
         assert step().item() == pytest.approx(reference().item(), rel=1e-5)
         assert step().item() == step().item()

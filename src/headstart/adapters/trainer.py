@@ -152,7 +152,7 @@ class DistillTrainer(Trainer):
     def _warmup(self) -> float:
         """The fraction of training in which the learning rate rises."""
         steps = max(1, self.state.max_steps)
-        return min(self.args.get_warmup_steps(steps) / steps, 0.99)
+        return min(float(self.args.get_warmup_steps(steps)) / steps, 0.99)
 
     def _teachers_own(self) -> set[str]:
         """The inputs that only teachers take; where the Trainer drops no columns, a student may take any."""

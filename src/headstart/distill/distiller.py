@@ -157,14 +157,7 @@ class Distiller:
 
     @current_step.setter
     def current_step(self, step: int) -> None:
-        if step != self._step:
-            if self._asking is not None:
-                self._asking.drop()  # the next step's teachers may be others
-            distilled = self._asking is not None and self.active
-            self._flags.hand_over(self._step, distilled=distilled)
-            self._judge(int(step), distilled=distilled)
-        self._step = int(step)
-        self._let_go_if_closed()
+        self._go_to(int(step), judged=True)
 
     @property
     def active(self) -> bool:
@@ -344,7 +337,7 @@ class Distiller:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was taken."""
-        self.current_step = state["current_step"]
+        self._go_to(int(state["current_step"]), judged=False)
         if self._automatic is not None and "automatic_stop" in state:
             self._automatic.load_state_dict(state["automatic_stop"])
             self._let_go_if_closed()
@@ -416,6 +409,17 @@ class Distiller:
         if self._automatic is not None:
             self._automatic.observe(asked, outputs)
         return asked
+
+    def _go_to(self, step: int, *, judged: bool) -> None:
+        if step != self._step:
+            if self._asking is not None:
+                self._asking.drop()  # the next step's teachers may be others
+            distilled = self._asking is not None and self.active
+            self._flags.hand_over(self._step, distilled=distilled)
+            if judged:
+                self._judge(step, distilled=distilled)
+        self._step = step
+        self._let_go_if_closed()
 
     def _judge(self, following: int, *, distilled: bool) -> None:
         """Let the automatic stop decide at the end of the present step."""

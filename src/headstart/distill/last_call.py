@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -28,7 +28,7 @@ class LastCall:
     _agreement: Tensor | None = None
     _student_accuracy: Tensor | None = None
     _teacher_accuracy: Tensor | None = None
-    stopped: Stopped | None = None
+    stopped: Stopped | None = field(default=None, kw_only=True)
 
     @property
     def task_loss(self) -> float:

@@ -30,7 +30,8 @@ class Later:
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self._host, self._copied = tensor, None
+        self._host = tensor
+        self._copied: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
             self._host = tensor.to("cpu", non_blocking=True)  # into pinned memory
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -40,4 +41,4 @@ class Later:
         """Its numbers; waits for the copy, and not for all work since."""
         if self._copied is not None:
             self._copied.synchronize()
-        return self._host.tolist()  # type: ignore[no-any-return]
+        return self._host.tolist()

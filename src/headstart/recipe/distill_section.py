@@ -36,13 +36,13 @@ class Distill(Config):
     """Fraction of training at which it ends; from there on a step costs what it costs without us. auto: as soon as the
     teachers no longer help, and not while the learning rate rises (docs/window.md)."""
     cap: Fraction | None = None
-    """With `stop: auto`, the fraction of training at which it ends at the latest; null: 0.5, where a fixed stop does."""
+    """With `stop: auto`, the fraction of training at which it ends at the latest; null: 0.5, as a fixed stop does."""
     every: PositiveInt = 1
     """Distil on every k-th step of the window only; the mean weight is then weight / k."""
     ramp_up: Fraction = 0.0
     """Fraction of training over which the weight rises, inside the window."""
     ramp_down: Fraction = 0.0
-    """Fraction of training over which the weight falls, inside the window; 0.01 at least at an automatic stop that comes
+    """Fraction of training over which the weight falls, inside the window; 0.01 at least where an automatic stop comes
     before the cap."""
     standardize: bool = False
     """Standardise both sides' logits first (arXiv 2403.01427)."""

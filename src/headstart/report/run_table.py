@@ -9,7 +9,7 @@ from urllib.parse import quote
 from headstart.race.statistics.costs import run_cost
 from headstart.records import RaceRecord, RunRecord, StoppedRecord
 from headstart.report import figures
-from headstart.report.figures import QualityScale
+from headstart.report.figures import NOTHING, QualityScale
 from headstart.report.result_tables import Cell, Column, Link, Table, or_nothing
 
 _FILES = ("record.json", "metrics.jsonl", "recipe.yaml", "output.log", "traceback.txt")
@@ -52,7 +52,7 @@ def _row(run: RunRecord, record: RaceRecord, scale: QualityScale, folder: Path |
         figures.seconds(run.seconds),
         or_nothing(run_cost(run, "calibrated", record.calibration), figures.seconds),
         or_nothing(run.energy_joules, figures.energy),
-        or_nothing(run.stopped, _until),
+        NOTHING if run.stopped is None else _until(run.stopped),
         tuple(_links(folder, run.folder, _FILES)) if run.folder else (),
     ]
 

@@ -123,6 +123,13 @@ class TestTold:
         assert distiller.last is not None and distiller.last.stopped == stopped
         assert f"stopped at step {stopped.step} of {TOTAL} (" in str(stopped) == caplog.messages[-1]
 
+    def test_a_resume_tells_nothing_new(self, caplog: pytest.LogCaptureFixture) -> None:
+        distiller, resumed = auto(), auto()
+        go(distiller, WRONG)
+        with caplog.at_level(logging.INFO, "headstart"):
+            resumed.load_state_dict(distiller.state_dict())
+        assert resumed.stopped == distiller.stopped and resumed.closed and not caplog.messages
+
     def test_nothing_before(self) -> None:
         distiller = auto()
         go(distiller, GOOD[:50])
@@ -245,7 +252,7 @@ class TestRefused:
 
     def test_a_batch_without_labels(self) -> None:
         logits, target, labels = batch(0, student=1.0, teacher=1.0)
-        with pytest.raises(HeadstartError, match="there are none: call distiller.*labels=labels.*or set a fixed stop"):
+        with pytest.raises(HeadstartError, match=r"none: call distiller\(.*labels=labels\), or set a fixed stop"):
             auto()(F.cross_entropy(logits, labels), logits, target)
 
 

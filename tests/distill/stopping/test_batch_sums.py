@@ -1,4 +1,4 @@
-"""The sums of a batch against autograd in fp64, and that it does not matter how a batch is cut or what does not count."""
+"""The sums of a batch against autograd in fp64; it does not matter how a batch is cut, nor what does not count."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ class AutomaticStop:
     def __init__(self, *, warmup: float, ramp: float, objective: Objective) -> None:
         self._warmup, self._ramp, self._objective = warmup, ramp, objective
         self.stopped: Stopped | None = None
-        self._forget()
+        self._judge = Judge()
+        self._step: Tensor | None = None  # sums of the present step, in this process
+        self._block: Tensor | None = None  # of the steps before it in the block, in all processes
+        self._pending: tuple[Later, bool] | None = None  # of the block before, and whether it may decide
 
     def check_labels(self, outputs: Sequence[Output]) -> None:
         """Refuse a batch that cannot be judged.

@@ -44,8 +44,8 @@ class Stopped:
     cosine: float | None = None
 
     def __str__(self) -> str:
-        told = f"distillation stopped at step {self.step} of {self.total_steps} ({self.step / self.total_steps:.0%})"
-        told = f"{told.replace('%)', ' %)')}: {_WHY[self.reason]}"
+        share = f"{100 * self.step / self.total_steps:.0f} %"
+        told = f"distillation stopped at step {self.step} of {self.total_steps} ({share}): {_WHY[self.reason]}"
         if self.student_loss is None or self.teacher_loss is None or self.cosine is None:
             return told
         losses = f"task loss {self.student_loss:.3f} against {self.teacher_loss:.3f} on the same rows"
