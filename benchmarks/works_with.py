@@ -66,9 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
     path = filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))  # for the server of processes
     os.environ.update(_OFFLINE, PYTHONPATH=os.pathsep.join(path), HF_HOME=tempfile.mkdtemp(prefix="works-with-"))
     preload()
-    chosen: list[Setup | Refused] = [
-        case for case in (*SETUPS, *REFUSED) if options.only is None or _name(case) in options.only
-    ]
+    cases: list[Setup | Refused] = [*SETUPS, *REFUSED]
+    chosen = [case for case in cases if options.only is None or _name(case) in options.only]
     with ThreadPoolExecutor(options.jobs) as pool:
         answers = list(pool.map(lambda case: _answer(case, programs), chosen))
     figures = {name: figure for answer in answers if answer is not None for name, figure in answer.items()}

@@ -20,7 +20,7 @@ _BLOCK = 8  # side of a patch of one label, so that a small map has the labels o
 def _vit() -> Any:
     from transformers import ViTConfig, ViTForImageClassification
 
-    config = ViTConfig(
+    config = ViTConfig(  # type: ignore[call-arg]  # keys of all configurations
         image_size=SIZE,
         patch_size=8,
         hidden_size=32,
@@ -37,7 +37,7 @@ def _vit() -> Any:
 def _segformer() -> Any:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    config = SegformerConfig(
+    config = SegformerConfig(  # type: ignore[call-arg]  # keys of all configurations
         depths=[1, 1, 1, 1],
         hidden_sizes=[8, 16, 16, 16],
         num_attention_heads=[1, 1, 1, 1],

@@ -24,7 +24,7 @@ from tests.init.models import (
     stirred,
 )
 
-TIED = (
+TIED: list[tuple[str, dict[str, Any]]] = (
     [(kind, {}) for kind in LANGUAGE if kind not in GROUPED]
     + [("gpt2", {"tie_word_embeddings": False})]
     + [(kind, {"tie_word_embeddings": tied}) for kind in GROUPED for tied in (True, False)]

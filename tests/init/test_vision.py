@@ -26,7 +26,7 @@ def library(name: str) -> Any:
 
 
 def vit(scale: int = 1, depth: int = 2) -> nn.Module:
-    config = transformers.ViTConfig(
+    config = transformers.ViTConfig(  # type: ignore[call-arg]  # keys of all configurations
         hidden_size=16 * scale,
         num_hidden_layers=depth,
         num_attention_heads=2 * scale,
@@ -36,7 +36,8 @@ def vit(scale: int = 1, depth: int = 2) -> nn.Module:
         num_labels=3,
         attn_implementation="eager",
     )
-    return transformers.ViTForImageClassification(config).eval()
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model.eval()
 
 
 def timm_vit(scale: int = 1, depth: int = 2, **more: Any) -> nn.Module:
@@ -94,9 +95,8 @@ def narrow(model: nn.Module, name: str, module: nn.Module, by: int) -> None:
     new: nn.Module
     if isinstance(module, nn.Conv2d):
         inputs = module.in_channels if module.in_channels == 3 else module.in_channels // by
-        new = nn.Conv2d(
-            inputs, module.out_channels // by, module.kernel_size, module.stride, module.padding, bias=False
-        )  # type: ignore[arg-type]
+        shape: Any = (module.kernel_size, module.stride, module.padding)
+        new = nn.Conv2d(inputs, module.out_channels // by, *shape, bias=False)
     elif isinstance(module, nn.BatchNorm2d):
         new = nn.BatchNorm2d(module.num_features // by)
     elif isinstance(module, nn.Linear):

@@ -211,14 +211,14 @@ def test_a_checkpoint_takes_the_projection_along(tmp_path: Path) -> None:
         return student, hidden, torch.optim.AdamW([*student.parameters(), *hidden.parameters()], lr=0.01)
 
     whole, (student, hidden, optimizer) = make(), make()
-    train(*whole, 5)
+    train(whole[0], whole[1], whole[2], 5)
     train(student, hidden, optimizer, 2)
     saved = [part.state_dict() for part in (student, hidden, optimizer)]
     torch.save(saved, tmp_path / "checkpoint.pt")
     again = make()
     for part, state in zip(again, torch.load(tmp_path / "checkpoint.pt"), strict=True):
         part.load_state_dict(state)
-    train(*again, 3)
+    train(again[0], again[1], again[2], 3)
     assert all(torch.equal(a, b) for a, b in zip(again[0].parameters(), whole[0].parameters(), strict=True))
     assert torch.equal(next(again[1].parameters()), next(whole[1].parameters()))
 
