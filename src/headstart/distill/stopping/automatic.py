@@ -43,10 +43,6 @@ class AutomaticStop:
         stopped: When and why it was, once it is.
     """
 
-    _step: Tensor | None  # sums of the present step, in this process
-    _block: Tensor | None  # of the steps before it in the block, in all processes
-    _pending: tuple[Later, bool] | None  # of the block before, and whether it may decide
-
     def __init__(self, *, warmup: float, ramp: float, objective: Objective) -> None:
         self._warmup, self._ramp, self._objective = warmup, ramp, objective
         self.stopped: Stopped | None = None
