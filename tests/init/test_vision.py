@@ -95,8 +95,8 @@ def narrow(model: nn.Module, name: str, module: nn.Module, by: int) -> None:
     new: nn.Module
     if isinstance(module, nn.Conv2d):
         inputs = module.in_channels if module.in_channels == 3 else module.in_channels // by
-        shape: Any = (module.kernel_size, module.stride, module.padding)
-        new = nn.Conv2d(inputs, module.out_channels // by, *shape, bias=False)
+        shape: Any = {name: getattr(module, name) for name in ("kernel_size", "stride", "padding")}
+        new = nn.Conv2d(inputs, module.out_channels // by, bias=False, **shape)
     elif isinstance(module, nn.BatchNorm2d):
         new = nn.BatchNorm2d(module.num_features // by)
     elif isinstance(module, nn.Linear):

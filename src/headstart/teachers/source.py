@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from headstart.errors import TeacherError
+from headstart.generators import generators_untouched
 from headstart.tasks.hub import from_hub, one_line, quiet
 from headstart.teachers.find import CONFIG, Found, find_teacher
-from headstart.generators import generators_untouched
 from headstart.teachers.lazy import lazy_weights
 from headstart.teachers.modules import load_module
 
