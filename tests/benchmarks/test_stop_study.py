@@ -31,8 +31,8 @@ def test_what_is_expected_is_the_mean_over_labels() -> None:
     behind, cosine = _expected(inputs, truth, teachers, student)
     labels = torch.multinomial((inputs @ truth).softmax(-1)[0], 1, generator=draw)
     drawn = torch.zeros(1, 20_000, 8).scatter_(-1, labels.unsqueeze(0), 1.0)
-    sides = [(inputs @ weights).log_softmax(-1) for weights in (student, teachers[0])]
-    rows, own, its, dot, task, distill = _sums(*sides, drawn)[0]
+    log_s, log_t = ((inputs @ weights).log_softmax(-1) for weights in (student, teachers[0]))
+    rows, own, its, dot, task, distill = _sums(log_s, log_t, drawn)[0]
     assert ((own - its) / rows).item() == pytest.approx(behind.item(), abs=0.03)
     assert (dot / (task * distill).sqrt()).item() == pytest.approx(cosine.item(), abs=0.03)
 
