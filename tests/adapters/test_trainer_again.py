@@ -46,6 +46,28 @@ def test_each_training_is_taught_in_its_own_window(tmp_path: Path) -> None:
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
 
 
+def test_a_training_that_is_resumed_can_let_its_teacher_go(tmp_path: Path) -> None:
+    """With `stop` set to what is trained, it goes on as a training without teachers does."""
+    ended: list[tuple[int, int]] = []
+    for distill in ({"stop": 1.0}, {"stop": 0.5}):
+        teacher = model("classifier", seed=5)
+        asked: list[None] = []
+        teacher.register_forward_hook(lambda *_, asked=asked: asked.append(None))
+        trainer = DistillTrainer(
+            model("classifier"),
+            trainer_arguments(
+                tmp_path, max_steps=4, gradient_accumulation_steps=1, per_device_train_batch_size=2,
+                save_strategy="steps", save_steps=2,
+            ),
+            train_dataset=rows("classifier", 8),
+            teachers=teacher,
+            distill=distill,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2") if ended else None)
+        ended.append((trainer.state.global_step, len(asked)))
+    assert ended == [(4, 4), (4, 0)]
+
+
 def test_so_is_each_trial_of_a_search(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna", reason="needs optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
