@@ -56,12 +56,14 @@ def answers(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
 def labels(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
     """Of yes-or-no labels, the mean of the KL between both outcomes."""
     p, q = torch.sigmoid(teacher.logits / T), torch.sigmoid(student.logits / T)
-    return T**2 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+    rows: Tensor = T**2 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log())
+    return rows.mean()
 
 
 def values(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
     """The mean squared difference."""
-    return (student.logits - teacher.logits).square().mean()
+    difference: Tensor = student.logits - teacher.logits
+    return difference.square().mean()
 
 
 def pixels(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
