@@ -44,7 +44,8 @@ def tokens(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
 def next_tokens(student: Any, teacher: Any, inputs: Any, count: Any) -> Tensor:
     """Of labelled next tokens, their sum over the labels of the whole step."""
     labelled = inputs["labels"][:, 1:] != -100
-    return rows_kl(student.logits[:, :-1], teacher.logits[:, :-1])[labelled].sum() / count
+    total: Tensor = rows_kl(student.logits[:, :-1], teacher.logits[:, :-1])[labelled].sum()
+    return total / float(count)
 
 
 def answers(student: Any, teacher: Any, inputs: Any, _: Any) -> Tensor:
