@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from headstart.records import RaceRecord
+from headstart.records import RaceRecord, StoppedRecord
 from headstart.report import write_report
+from headstart.report.figures import NOTHING
 from headstart.report.result_tables import Link
 from headstart.report.run_table import race_files, run_table
 
@@ -59,3 +60,12 @@ def test_the_race_s_own_files_are_linked(race: RaceRecord, tmp_path: Path) -> No
         "./time.svg",
     ]
     assert '<a href="./race.json">race.json</a>' in page
+
+
+def test_where_an_automatic_stop_closed_the_window(race: RaceRecord) -> None:
+    assert "Distilled until" not in [column.name for column in run_table(race, None).columns]
+    stopped = StoppedRecord(step=240, end=249, total_steps=938, reason="passed", told="")
+    runs = [race.runs[0].model_copy(update={"stopped": stopped}), *race.runs[1:]]
+    table = run_table(race.model_copy(update={"runs": runs}), None)
+    place = [column.name for column in table.columns].index("Distilled until")
+    assert {row[place] for row in table.rows} == {"step 249 of 938: passed", NOTHING}
