@@ -41,7 +41,7 @@ def run_recorded(folder: str, script: str, options: list[str]) -> None:
 
 def _watch(record: dict[str, Any]) -> None:
     """Note what is computed from now on; nothing of it is changed."""
-    backward = Tensor.backward
+    backward: Any = Tensor.backward
 
     def noted(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         record["losses"].append(self.detach().double().sum())
