@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from headstart.distill import Distiller, Teacher, TeacherPool, Window
 from headstart.distill.heads.head import Head
-from headstart.distill.inputs import Normalisation, first_tensor, renormalise
+from headstart.distill.inputs import Normalisation, first_tensor, is_image, renormalise
 from headstart.distill.losses import LossFunction
 from headstart.distill.objective import IGNORED
 from headstart.distill.pool.pool import as_pool
@@ -195,7 +195,7 @@ def _examine(
         gap = own.losses - said.losses
         found.append(checks.check_better(float(gap.mean()), _standard_error(gap), float(said.losses.mean())))
     images = first_tensor(batches[0][0])
-    if normalisation is not None and images is not None and images.dim() == 4:
+    if normalisation is not None and images is not None and is_image(images):
         found.append(_normalisation(teacher, said, batches, normalisation))
     return found
 
