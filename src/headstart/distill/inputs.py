@@ -31,8 +31,8 @@ def renormalise(given: Normalisation, wanted: Normalisation) -> Callable[[Any], 
 
     Returns:
         A function for `Teacher(prepare=...)`, which changes every floating tensor `[batch, channels, height, width]`
-        (of videos `[batch, frames, channels, ...]` or `[batch, channels, frames, ...]`) of a batch's inputs, and refuses
-        one without any; None where both are the same.
+        (of videos `[batch, frames, channels, ...]` or `[batch, channels, frames, ...]`) of a batch's inputs, and
+        refuses one without any; None where both are the same.
 
     Raises:
         TeacherError: They are for different numbers of channels, or a standard deviation is not positive.

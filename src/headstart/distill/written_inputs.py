@@ -65,9 +65,10 @@ def _holders(leaves: list[Tensor]) -> Iterator[nn.Module]:
     """The modules that hold all of them, without those that only wrap another one."""
     wanted = {id(leaf) for leaf in leaves}
     for thing in gc.get_objects() if wanted else ():
-        if issubclass(type(thing), nn.Module) and wrapped_in(thing) is thing:
-            if wanted <= {id(parameter) for parameter in thing.parameters()}:
-                yield thing
+        if not issubclass(type(thing), nn.Module) or wrapped_in(thing) is not thing:
+            continue
+        if wanted <= {id(parameter) for parameter in thing.parameters()}:
+            yield thing
 
 
 def _writes(module: nn.Module, inputs: Any) -> bool:
