@@ -78,7 +78,7 @@ def _writes(module: nn.Module, inputs: Any) -> bool:
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     try:
         with fake, torch.no_grad():
-            state = {
+            state: dict[str, Tensor] = {
                 name: fake.from_tensor(value.detach())
                 for name, value in (*module.named_parameters(), *module.named_buffers())
             }

@@ -18,6 +18,7 @@ from headstart.distill import Teacher
 from headstart.distill.inputs import resize
 from headstart.errors import TeacherError
 
+Pair = namedtuple("Pair", ["left", "right"])
 Named = namedtuple("Named", ["loss", "logits"])
 
 
@@ -245,7 +246,7 @@ class OneArgument(nn.Module):
 
 
 def test_a_tuple_with_names_is_one_argument_where_the_forward_takes_one() -> None:
-    pair = namedtuple("pair", ["left", "right"])(torch.ones(2, 3), torch.zeros(2, 3))
+    pair = Pair(torch.ones(2, 3), torch.zeros(2, 3))
     assert torch.equal(Teacher(OneArgument()).logits(pair), torch.full((2, 3), 2.0))
     assert torch.equal(Teacher(Two()).logits(pair), torch.ones(2, 3))
     packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])

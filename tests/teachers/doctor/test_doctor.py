@@ -433,10 +433,12 @@ def test_a_student_that_writes_into_its_inputs_is_a_finding() -> None:
 
 def test_bf16_in_software_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(
-        "headstart.teachers.doctor.one_teacher.slow_bf16",
-        lambda kind, _: asked.append(kind) or "slow" * (kind == "bf16"),
-    )
+
+    def slow(kind: str, _: torch.device) -> str:
+        asked.append(kind)
+        return "slow" if kind == "bf16" else ""
+
+    monkeypatch.setattr("headstart.teachers.doctor.one_teacher.slow_bf16", slow)
     batches = [(torch.randn(64, 4), torch.randint(3, (64,)))]
     for teacher in (Teacher(nn.Linear(4, 3), dtype=torch.bfloat16), nn.Linear(4, 3).bfloat16(), nn.Linear(4, 3)):
         found = [check.finding for check in doctor(nn.Linear(4, 3), teacher, batches) if check.name == "precision"]

@@ -60,19 +60,19 @@ def at_agreement(distiller: Distiller, teacher: Teacher, student: Student, batch
     found: list[float] = []
     names = student.names
     theirs = teacher.several(inputs, None, names) if names else teacher.logits(inputs)
-    for logits in (dict(zip(names, theirs, strict=True)) if names else theirs, student.logits(inputs)):
+    for logits in (_by_name(theirs, names), student.logits(inputs)):
         _, heads = outputs_of(logits, None)
         given = [head.logits.detach().float().requires_grad_() for head in heads]
-        whole = dict(zip(names, given, strict=True)) if names else given[0]
-        loss = distiller(given[0].new_zeros(()), whole, inputs, labels=_named(labels, names))
+        whole = _by_name(given if names else given[0], names)
+        loss = distiller(given[0].new_zeros(()), whole, inputs, labels=_by_name(labels, names))
         norms = [float(part.norm()) for part in torch.autograd.grad(loss, given)]
         found += [float(loss.detach()), math.hypot(*norms)]
     return tuple(found)
 
 
-def _named(labels: Any, names: Names) -> Any:
-    """The labels of several heads by the same names."""
-    return dict(zip(names, labels, strict=True)) if names and isinstance(labels, tuple | list) else labels
+def _by_name(given: Any, names: Names) -> Any:
+    """What several heads have, by their names; what has none as it is."""
+    return dict(zip(names, given, strict=True)) if names and isinstance(given, tuple | list) else given
 
 
 def halves(batch: Batch) -> list[Batch] | None:
