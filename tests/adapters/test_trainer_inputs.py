@@ -93,3 +93,42 @@ def test_teachers_are_given_what_only_they_take(drops: bool, tmp_path: Path) -> 
     )
     assert teacher.seen == 8
     assert trainer.evaluate()["eval_loss"] > 0
+
+
+class Targets(nn.Module):
+    """Calls its labels something else, and leaves out those of -100."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
+        logits = self.layer(inputs)
+        return {"logits": logits} if targets is None else {"loss": F.cross_entropy(logits, targets), "logits": logits}
+
+
+def test_labels_of_another_name_leave_rows_out_too(tmp_path: Path) -> None:
+    student, teacher = Targets(0), Targets(5)
+    targets = [-100, 1, 2, -100, 0, 1]
+    data = [{"inputs": torch.randn(4), "targets": torch.tensor(target)} for target in targets]
+    inputs = torch.stack([row["inputs"] for row in data])
+    own, other = (F.log_softmax(net.layer(inputs) / 2.0, -1) for net in (student, teacher))
+    values = 4.0 * F.kl_div(own, other, log_target=True, reduction="none").sum(-1)
+    expected = values[torch.tensor(targets) != -100].mean().item()
+    trainer = run(student, data, tmp_path, teachers=teacher, distill=OPEN, label_names=["targets"])
+    assert trainer.distiller.last.distill_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_padding_without_labels_is_left_out(tmp_path: Path) -> None:
+    student, teacher, data = model("llama"), model("llama", seed=5), rows("llama", 4)
+    for row in data:
+        del row["labels"]
+    batch = stacked(data)
+    with torch.no_grad():
+        own, other = (F.log_softmax(net.eval()(**batch).logits / 2.0, -1) for net in (student, teacher))
+    values = 4.0 * F.kl_div(own, other, log_target=True, reduction="none").sum(-1)
+    options = {**OPEN, "weight": 1.0}
+    trainer = run(student, data, tmp_path, teachers=teacher, distill=options)
+    expected = values[batch["attention_mask"] > 0].mean().item()
+    assert trainer.distiller.last.distill_loss == pytest.approx(expected, rel=1e-4)

@@ -38,6 +38,30 @@ def test_it_changes_images_wherever_they_are_and_nothing_else() -> None:
     assert changed["mask"] is mask and changed["flag"] is True and int(changed["ids"].sum()) == 120
 
 
+@pytest.mark.parametrize("place", [1, 2], ids=["channels first", "frames first"])
+def test_videos_are_renormalised_frame_by_frame(place: int) -> None:
+    prepare = renormalise(OURS, THEIRS)
+    assert prepare is not None
+    frames = [normalised(OURS), normalised(OURS) + 1]
+    changed = prepare(torch.stack(frames, dim=3 - place))
+    torch.testing.assert_close(changed, torch.stack([prepare(frame) for frame in frames], dim=3 - place))
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "the batch has none: floats"),
+        (torch.zeros(2, 8, 8, 3), "none may be that of the 3 channels"),
+        (torch.zeros(2, 3, 3, 8, 8), "more than one dimension may be that of the 3 channels"),
+    ],
+)
+def test_images_that_cannot_be_renormalised_are_refused(batch: Tensor, message: str) -> None:
+    prepare = renormalise(OURS, THEIRS)
+    assert prepare is not None
+    with pytest.raises(TeacherError, match=message):
+        prepare(batch)
+
+
 def test_equal_normalisations_need_nothing() -> None:
     assert renormalise(OURS, OURS) is None
 

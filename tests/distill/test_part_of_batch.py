@@ -203,3 +203,12 @@ def test_cached_targets_are_read_for_the_part(student: nn.Module, logits: Make) 
     loss = distiller.loss(of_student, LABELS, INPUTS, keys=Keys(samples, 0))
     expected = top_k_target(all_logits[samples[:4]], 2, 4.0).values(of_student[:4], kl).mean()
     torch.testing.assert_close(loss.double(), expected.double())
+
+
+def test_crops_in_a_list_do_not_tell_whose_rows_are_the_first() -> None:
+    """Rows of crops follow crop by crop, those of tokens sample by sample."""
+    crops = [torch.ones(4, 3, 8, 8), torch.ones(4, 3, 4, 4)]
+    part = first_part(0.5, crops)
+    assert part is not None and part.of_rows(torch.arange(4)).tolist() == [0, 1]
+    with pytest.raises(HeadstartError, match="8 rows of logits for 4 samples in a list of several tensors"):
+        part.of_rows(torch.arange(8))

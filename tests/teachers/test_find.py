@@ -181,3 +181,9 @@ def test_a_pattern_without_teachers(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TeacherError, match=r"e\*: matches no teacher \(.*empty: no model.safetensors"):
         expand_spec(str(tmp_path / "e*"))
+
+
+def test_weights_of_another_library_are_named(tmp_path: Path) -> None:
+    (tmp_path / "tf_model.h5").write_bytes(b"x")
+    with pytest.raises(TeacherError, match=r"tf_model.h5 is of TensorFlow or Flax; save the model from PyTorch"):
+        find_teacher(tmp_path)

@@ -178,3 +178,10 @@ def test_a_lightning_checkpoint_is_read_without_its_code(tmp_path: Path) -> None
     with pytest.raises(TeacherError, match="is refused, as reading it could execute code"):
         read_weights(tmp_path / "evil.ckpt")
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_archive_of_torchscript_is_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), str(tmp_path / "old.pt"))
+    with pytest.raises(TeacherError, match=r"an archive of TorchScript, which holds code .* torch.jit.load"):
+        read_weights(tmp_path / "old.pt")

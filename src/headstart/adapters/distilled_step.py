@@ -16,8 +16,9 @@ from headstart.adapters.model_head import are_maps, check_labels, head_options, 
 from headstart.adapters.student_logits import Ran, StudentLogits, is_compiled
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
-from headstart.adapters.vocabulary import share_tokens
-from headstart.distill import Distiller, TeacherPool
+from headstart.adapters.vocabulary import real_tokens, share_tokens
+from headstart.distill import Distiller, TeacherPool, dkd
+from headstart.distill.objective import IGNORED
 from headstart.errors import HeadstartError
 
 # Where the hooks of a backward belong to the step's only one.
@@ -74,7 +75,7 @@ class DistilledStep:
             The loss, or the loss and the outputs.
         """
         distiller: Distiller = self._trainer.distiller
-        by_row, labels = "shift_labels" in inputs, inputs.get("shift_labels", inputs.get("labels"))
+        by_row, labels = "shift_labels" in inputs, self._labels(inputs)
         check_labels(labels)  # now, as the Trainer may take them out of the inputs
         without = {*self._trainer.label_names, "labels", "shift_labels"}
         own = {name: value for name, value in inputs.items() if name not in without}
@@ -88,13 +89,18 @@ class DistilledStep:
             seen = Seen(ran.loss, ran.logits, labels, num_items, ran.inner, by_row)
             labels, found = self._task.read(seen)
             scale = found if num_items is not None else scale
+        elif isinstance(ran.logits, Tensor) and distiller.use.loss is not dkd:
+            labels = real_tokens(self._student, inputs.get("attention_mask"), ran.logits)
         items = num_items if scale.divided else None
         if labels is not None and (self._maps or are_maps(labels, ran.logits)):
             large, labels = labels.numel(), small_maps(labels, ran.logits)
             items = None if items is None else items * (labels.numel() / large)
         loss = ran.loss if scale.factor == 1.0 else ran.loss / scale.factor
         with self._trainer.accelerator.autocast():
-            logits = ran.logits if self._tokens is None else ran.logits[..., : self._tokens]
+            logits = ran.logits
+            if self._tokens is not None:  # of a token that only one side has the other knows nothing
+                logits = logits[..., : self._tokens]
+                labels = None if labels is None else torch.where(labels >= self._tokens, IGNORED, labels)
             loss = distiller(loss, logits, given, labels=labels, num_items=items)
         loss = loss if scale.factor == 1.0 else loss * scale.factor
         return (loss, ran.outputs) if outputs else loss
@@ -109,11 +115,11 @@ class DistilledStep:
         outputs: bool,
     ) -> Ran:
         """The student's part; `given` is completed by what the student makes of the labels for its decoder."""
-        labelled = "labels" in inputs
+        labelled = self._labels(inputs) is not None
 
         def task(ask: bool) -> tuple[Tensor, Any, bool]:
             loss, made = compute(True) if ask else (compute(False), None)
-            return loss, made, not labelled or "labels" in inputs  # without labels the model gives no loss
+            return loss, made, not labelled or self._labels(inputs) is not None  # without, the model gives no loss
 
         made_of_labels = self._decoder.missing(inputs)
         kept = self._trainer.label_smoother is not None or self._trainer.compute_loss_func is not None
@@ -132,9 +138,20 @@ class DistilledStep:
         watched: AbstractContextManager[list[Tensor]] = self._decoder.watched() if late else nullcontext([])
         with watched as decoded:
             ran = self._logits.run(task, self._model, own, outputs=outputs)
+        if late and not decoded:
+            raise HeadstartError(
+                "what the student makes of its labels for its decoder was not seen, and the teachers need it; have the "
+                "collator give `decoder_input_ids` (DataCollatorForSeq2Seq(tokenizer, model=model) does)"
+            )
         if decoded:
             given["decoder_input_ids"] = decoded[0]
         return ran
+
+    def _labels(self, inputs: Mapping[str, Any]) -> Any:
+        """Those of the batch, by the name that the Trainer knows; None where it has none, or several."""
+        names = self._trainer.label_names
+        own = names[0] if len(names) == 1 else "labels"
+        return inputs.get("shift_labels", inputs.get("labels", inputs.get(own)))
 
     def _without_labels(self, inputs: Mapping[str, Any]) -> Callable[[bool], Any]:
         """The loss that the student makes of its inputs alone; 0 where it makes none, and teachers are all there is."""

@@ -53,15 +53,28 @@ def check_model(model: nn.Module) -> None:
     Example:
         >>> check_model(nn.Linear(2, 3))
     """
-    for name in _names(model):
+    reason = why_not(type(_inside(model)))
+    if reason is not None:
+        raise HeadstartError(reason)
+
+
+def why_not(kind: type) -> str | None:
+    """Why no loss of ours means something for the outputs of a class of transformers, and what can be distilled.
+
+    Example:
+        >>> why_not(nn.Linear) is None
+        True
+    """
+    for name in _names_of(kind):
         why = next((why for end, why in _NO_LOGITS.items() if name.endswith(end)), None)
         if why is not None:
-            raise HeadstartError(
+            return (
                 f"{name} cannot be distilled: {why}, so that no row of its logits belongs to the same thing in both. "
                 "What can be: classes (of images, texts, tokens or pixels), several labels at once, values, answers' "
                 "start and end, and language models. Or distil what such a model begins with (its backbone, its "
                 "encoder) in a loop of your own"
             )
+    return None
 
 
 def head_options(model: Any, labels: Any = None) -> dict[str, Any]:
@@ -172,4 +185,8 @@ def _inside(model: Any) -> Any:
 
 def _names(model: Any) -> list[str]:
     """Of its class, and of those of transformers that this is made from."""
-    return [kind.__name__ for kind in type(_inside(model)).__mro__ if kind.__module__.startswith("transformers.")]
+    return _names_of(type(_inside(model)))
+
+
+def _names_of(kind: type) -> list[str]:
+    return [base.__name__ for base in kind.__mro__ if base.__module__.startswith("transformers.")]

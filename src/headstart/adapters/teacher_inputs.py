@@ -9,11 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from headstart.distill.inputs import wrapped_in
+
 _DECODER_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds")
 
 
 def arguments(model: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a model's forward; of one that PEFT wraps, those of the model inside."""
+    model = wrapped_in(model)
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     return dict(inspect.signature(model.forward).parameters)
 
@@ -69,9 +72,10 @@ class DecoderInputs:
         """What the decoder is given while the model is run."""
         seen: list[Tensor] = []
 
-        def note(_: nn.Module, __: Any, named: dict[str, Any]) -> None:
-            if isinstance(named.get("input_ids"), Tensor):
-                seen.append(named["input_ids"])
+        def note(_: nn.Module, placed: tuple[Any, ...], named: dict[str, Any]) -> None:
+            given = named.get("input_ids", placed[0] if placed else None)
+            if isinstance(given, Tensor) and not given.is_floating_point():
+                seen.append(given)
 
         hook = self._student.get_decoder().register_forward_pre_hook(note, with_kwargs=True)
         try:

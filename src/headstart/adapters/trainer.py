@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer
 
+from headstart.adapters.class_names import share_class_names
 from headstart.adapters.distilled_step import DistilledStep
 from headstart.adapters.model_head import check_model, head_options
 from headstart.adapters.teacher_inputs import only_for_teachers, takes_any
@@ -55,6 +56,7 @@ class DistillTrainer(Trainer):
             student: Any = self.model
             self._waiting = WaitingDistiller(teachers, distill or {}, **head_options(student))
             self._waiting.check_student(student)
+            share_class_names(student, self._waiting.pool.live, maps=head_options(student).get("class_dim") == 1)
             self._check_settings()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterable, Sized
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from headstart.distill import Teacher
+from headstart.distill.objective import IGNORED
 
 _PADDED_TO = 8  # of which sizes of padded vocabularies are multiples, for the sake of fast kernels
 
@@ -61,6 +63,22 @@ def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: obj
         if count != shared:
             teacher.classes = shared
     return shared
+
+
+def real_tokens(student: nn.Module, mask: Any, logits: Tensor) -> Tensor | None:
+    """Which rows of a language model's logits are padding, for a batch without labels: those are labelled -100.
+
+    Args:
+        student: The student.
+        mask: The batch's `attention_mask`, if it has one.
+        logits: `[batch, tokens, vocabulary]`.
+
+    Returns:
+        `[batch, tokens]` of int64, 0 or -100; None where nothing tells.
+    """
+    if not isinstance(mask, Tensor) or mask.shape != logits.shape[:-1] or tokens_of(student) is None:
+        return None
+    return torch.where(mask > 0, 0, IGNORED)
 
 
 def _tokens_given(teacher: Teacher) -> int | None:

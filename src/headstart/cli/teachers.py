@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.common import Json, Overrides, fail, guarded, stdout
-from headstart.errors import TeacherError
+from headstart.errors import HeadstartError, TeacherError
 
 if TYPE_CHECKING:
     from headstart.teachers.doctor import Check
@@ -36,20 +36,29 @@ def teachers(
 
 
 def doctor(
-    recipe: Annotated[Path, typer.Argument(help="A recipe with a distill section.")],
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe with a distill section.", show_default=False)] = None,
     overrides: Overrides = None,
     teachers: Annotated[
         Path, typer.Option(help="Where the teachers lie that the recipe trains itself, each in a folder of its name.")
     ] = Path("runs/run/teachers"),
+    script: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a recipe: a Python file of yours, which is run. It defines model, teachers and batches, "
+            "and may define other arguments of headstart.doctor.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Examine a recipe's distillation on a few batches, before hours are spent; nothing is trained or written.
+    """Examine a distillation, of a recipe or of your own loop, on a few batches; nothing is trained or written.
 
     [bold]headstart doctor recipes/fashion-mnist.yaml --teachers runs/fashion-mnist/teachers[/]
+    [bold]headstart doctor --script set_up.py[/]
 
     Exit code 4 if a check fails.
     """
-    checks = guarded(lambda: _examine(recipe, overrides or [], teachers))
+    checks = guarded(lambda: _examine(recipe, overrides or [], teachers, script))
     if as_json:
         print(json.dumps([check.model_dump(mode="json") for check in checks], indent=1))
     else:
@@ -61,7 +70,15 @@ def doctor(
         fail(TeacherError(f"{failed} check{'s' if failed > 1 else ''} failed"), TeacherError.exit_code)
 
 
-def _examine(path: Path, overrides: list[str], teachers: Path) -> list[Check]:
+def _examine(path: Path | None, overrides: list[str], teachers: Path, script: Path | None) -> list[Check]:
+    if script is not None:
+        from headstart.commands.doctor_script import doctor_script
+
+        if path is not None:
+            raise HeadstartError(f"{path}: a recipe and --script exclude each other; give one of them")
+        return doctor_script(script)
+    if path is None:
+        raise HeadstartError("give a recipe, or --script FILE with a Python file that defines your set-up")
     from headstart.commands.doctor import doctor_recipe
     from headstart.recipe.load import load_recipe
 

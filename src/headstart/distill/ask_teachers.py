@@ -20,6 +20,7 @@ from headstart.distill.prefetch import Early
 from headstart.distill.projection import Logits, Projection, as_logits
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
+from headstart.distill.written_inputs import check_unwritten
 from headstart.errors import HeadstartError, TeacherError
 
 
@@ -87,7 +88,7 @@ class Asking:
         self._early = Early()
         self._watch = OptimizerWatch(pool.live)
         self._heads: Names | None = None  # the student's, from the first call on
-        self._looked_at: set[int] = set()  # teachers
+        self._looked_at: set[int | str] = set()  # teachers, and the student
 
     def start(self, step: int, inputs: Any, keys: Keys | None) -> None:
         """Have the teachers work on a batch already; nothing happens where no tensor tells the device."""
@@ -142,6 +143,8 @@ class Asking:
             self._early.drop()
         self._heads = heads
         targets = self._early.take(inputs)
+        if not projected:  # then there are no logits to look at
+            self._look_at_student(outputs, inputs if targets is None else None)
         if targets is None:
             targets = self._targets(step, outputs[0].logits.device, heads, inputs, keys)
         chosen = self.pool.chosen(step)
@@ -186,8 +189,25 @@ class Asking:
         return Asked(chosen, dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
 
     def _look_at(self, index: int, name: str, target: Tensor, keep: Tensor) -> None:
-        if index not in self._looked_at and check_logits(name, target, keep, self._layout.objective):
+        if index not in self._looked_at and check_logits(f"teacher {name!r}", target, keep, self._layout.objective):
             self._looked_at.add(index)
+
+    def _look_at_student(self, outputs: Sequence[Output], inputs: Any) -> None:
+        """Once; the inputs are None where the teachers saw them before the student did."""
+        if "inputs" not in self._looked_at and inputs is not None:
+            self._looked_at.add("inputs")
+            check_unwritten(inputs, outputs[0].logits, [teacher.module for teacher in self.pool.live])
+        if "student" not in self._looked_at:
+            objective, settled = self._layout.objective, True
+            for logits, labels in outputs:
+                keep = (
+                    logits.new_ones((), dtype=torch.bool)
+                    if labels is None
+                    else objective.counted(_rows_of_labels(None, labels, logits))
+                )
+                settled &= check_logits("the student", logits.detach().flatten(0, -2), keep, objective)
+            if settled:
+                self._looked_at.add("student")
 
     def _targets(
         self, step: int, device: torch.device, heads: Names, inputs: Any, keys: Keys | None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headstart.distill.ask_teachers import Asked, Asking
 from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
-from headstart.distill.first_look import warn_of_task
+from headstart.distill.first_look import check_class_dim, warn_of_task
 from headstart.distill.fused import fusable, linear_cross_entropy
 from headstart.distill.fused.tally import Count
 from headstart.distill.heads.head import Head
@@ -390,6 +390,8 @@ class Distiller:
     ) -> Tensor:
         if self.last is None and self._layout.assumes_classes:
             warn_of_task(task)
+        if self.last is None and self._layout.class_dim is None:
+            check_class_dim(task, outputs[0].logits)
         weight = self.weight * scale
         asked = self._ask(names, outputs, inputs, keys)
         distill = distillation_loss(asked, self._objective, outputs, num_items)

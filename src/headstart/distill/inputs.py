@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from headstart.distill.projection import Projection
 from headstart.errors import TeacherError
+
+_WRAPPERS = (nn.DataParallel, DistributedDataParallel, AveragedModel)  # take any arguments, for the module inside
 
 Normalisation = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of each channel
 
@@ -25,8 +30,9 @@ def renormalise(given: Normalisation, wanted: Normalisation) -> Callable[[Any], 
         wanted: Those that the teacher was trained with.
 
     Returns:
-        A function for `Teacher(prepare=...)`, which changes every floating tensor `[batch, channels, height, width]` of
-        a batch's inputs; None where both are the same.
+        A function for `Teacher(prepare=...)`, which changes every floating tensor `[batch, channels, height, width]`
+        (of videos `[batch, frames, channels, ...]` or `[batch, channels, frames, ...]`) of a batch's inputs, and
+        refuses one without any; None where both are the same.
 
     Raises:
         TeacherError: They are for different numbers of channels, or a standard deviation is not positive.
@@ -47,18 +53,62 @@ def renormalise(given: Normalisation, wanted: Normalisation) -> Callable[[Any], 
     scale, shift = std / own_std, (mean - own_mean) / own_std
     if torch.allclose(scale, torch.ones(())) and torch.allclose(shift, torch.zeros(()), atol=1e-6):
         return None
-    scale, shift = scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
     def change(images: Tensor) -> Tensor:
-        if images.dim() != 4 or not images.is_floating_point():
-            return images
-        return torch.addcmul(shift.to(images), images, scale.to(images))
+        dim = channels_of(images, len(mean))
+        shape = [-1 if place == dim else 1 for place in range(images.dim())]
+        return torch.addcmul(shift.to(images).view(shape), images, scale.to(images).view(shape))
 
-    return lambda inputs: each_tensor(change, inputs)
+    return lambda inputs: each_image(change, inputs)
+
+
+def each_image(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """A batch's inputs with a function applied to images `[batch, channels, height, width]` and videos, with one more.
+
+    Raises:
+        TeacherError: There are none: what was to be done to them would be left out without a word.
+
+    Example:
+        >>> each_image(lambda images: images + 1, (torch.zeros(1, 1, 1, 1), torch.zeros(3)))
+        (tensor([[[[1.]]]]), tensor([0., 0., 0.]))
+    """
+    if not any(is_image(tensor) for tensor in tensors(inputs)):
+        kinds = ", ".join(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in tensors(inputs)) or "no tensor"
+        raise TeacherError(
+            f"the teacher's images are to be changed (normalised, resized, or their channels flipped), and the batch "
+            f"has none: floats [batch, channels, height, width], or with frames. It has {kinds}; make the images that "
+            "the teacher takes in Teacher(prepare=...)"
+        )
+    return each_tensor(lambda tensor: function(tensor) if is_image(tensor) else tensor, inputs)
+
+
+def is_image(tensor: Tensor) -> bool:
+    """Whether a tensor of a batch holds images or videos, by its form."""
+    return tensor.dim() in (4, 5) and tensor.is_floating_point()
+
+
+def channels_of(images: Tensor, channels: int) -> int:
+    """The dimension of the channels of images, or of videos, which have frames before or after them.
+
+    Raises:
+        TeacherError: None has so many, or either may be it.
+
+    Example:
+        >>> channels_of(torch.zeros(2, 8, 3, 16, 16), 3)
+        2
+    """
+    found = [dim for dim in range(1, images.dim() - 2) if images.shape[dim] == channels]
+    if len(found) != 1:
+        raise TeacherError(
+            f"images of shape {tuple(images.shape)}: {'more than one dimension' if found else 'none'} may be that of "
+            f"the {channels} channels, which comes second, or in videos before or after the frames; give a teacher of "
+            "such images what it takes by Teacher(prepare=...)"
+        )
+    return found[0]
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images `[batch, channels, height, width]` at another height and width; bilinear, with antialiasing.
+    """Images `[..., channels, height, width]` at another height and width; bilinear, with antialiasing.
 
     Example:
         >>> resize(torch.ones(2, 3, 32, 32), (16, 16)).shape
@@ -67,15 +117,49 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if images.shape[-2:] == size:
         return images
     # On the CPU torch does not resize halves with antialiasing.
-    wide = images.to(torch.promote_types(images.dtype, torch.float32))
-    return F.interpolate(wide, size, mode="bilinear", antialias=True).to(images.dtype)
+    wide = images.to(torch.promote_types(images.dtype, torch.float32)).flatten(0, -4)  # the frames of videos, too
+    resized = F.interpolate(wide, size, mode="bilinear", antialias=True)
+    return resized.to(images.dtype).view(*images.shape[:-2], *size)
 
 
 def call(module: Callable[..., Any], inputs: Any) -> Any:
-    """Call a module with a batch's inputs: a tuple of positional or a mapping of named arguments, else one argument."""
+    """Call a module with a batch's inputs: a tuple of positional or a mapping of named arguments, else one argument.
+
+    A tuple with names (a batch, a packed sequence) is one argument where the module does not take as many.
+    """
     if isinstance(inputs, Mapping):
         return module(**inputs)
-    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    if not isinstance(inputs, tuple) or (hasattr(inputs, "_fields") and not _takes(module, inputs)):
+        return module(inputs)
+    return module(*inputs)
+
+
+def wrapped_in(module: Any) -> Any:
+    """The module inside `torch.compile`, data parallelism or an average of weights, whose forward names its arguments.
+
+    Example:
+        >>> type(wrapped_in(nn.DataParallel(nn.Linear(2, 3)))).__name__
+        'Linear'
+    """
+    while True:
+        if hasattr(module, "_orig_mod"):
+            module = module._orig_mod
+        elif isinstance(module, _WRAPPERS):
+            module = module.module
+        else:
+            return module
+
+
+def _takes(module: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a forward can be called with so many arguments; so where it does not tell."""
+    forward = getattr(wrapped_in(module), "forward", module)
+    try:
+        inspect.signature(forward).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:  # TorchScript and other callables without a signature
+        return True
+    return True
 
 
 def logits_in(outputs: Any) -> Tensor | None:

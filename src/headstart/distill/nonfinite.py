@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from headstart.distill.later import Later, own_device, together
 from headstart.errors import TeacherError
@@ -42,6 +44,7 @@ class NonFiniteFlags:
         self._raised: Tensor | None = None
         self._device: torch.device | None = None
         self._pending: _Pending | None = None
+        self._together: bool | None = None  # whether all processes agree; known from the first step on
 
     def mark(self, teacher: int, finite: Tensor) -> None:
         """Note whether all rows of a teacher's output were finite; no synchronisation."""
@@ -62,12 +65,14 @@ class NonFiniteFlags:
             TeacherError: The step before met non-finite outputs; names the teacher and the step.
         """
         self.check()
-        if self._raised is None and not (together() and distilled):
+        if self._together is None:
+            self._together = together() and not _uneven()
+        if self._raised is None and not (self._together and distilled):
             return
         flags, self._raised = self._raised, None
         if flags is None:
             flags = torch.zeros(len(self._names), dtype=torch.int32, device=self._device or own_device())
-        if together():
+        if self._together:
             distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)  # on a GPU only queued
         self._pending = _Pending(step, Later(flags))
 
@@ -87,3 +92,12 @@ class NonFiniteFlags:
                 f"teacher {' and '.join(map(repr, names))} gave non-finite logits at step {step}; the rows were left "
                 "out of the loss. Check its weights and input normalisation, and whether it overflows in half precision"
             )
+
+
+def _uneven() -> bool:
+    """Whether some process may have fewer steps than others: DDP's `join` mirrors its own collectives, and no others.
+
+    The one that finds something then tells it alone.
+    """
+    wrapped = (thing for thing in gc.get_objects() if type(thing) is DistributedDataParallel)
+    return any(model._join_config.enable for model in wrapped)

@@ -106,7 +106,13 @@ class Objective:
         """The loss of each row, `[rows]`, or of each output, `[rows, outputs]`, of what `sides` gave."""
         if labels is not None and self.head == "classes":  # IGNORED is no index of a class, and no probability
             labels = (labels.nan_to_num(0.0) if labels.is_floating_point() else labels).clamp(min=0)
-        return self.loss.function(student, teacher, temperature=self.temperature, labels=labels)
+        values = self.loss.function(student, teacher, temperature=self.temperature, labels=labels)
+        if values.shape != (student.shape if self.loss.each_output else student.shape[:-1]):
+            raise HeadstartError(
+                f"the loss gave {tuple(values.shape)} for logits {tuple(student.shape)}; it must give a value for each "
+                f"row, {tuple(student.shape[:-1])}, and not their mean, nor one for each class"
+            )
+        return values
 
 
 def labelled(labels: Tensor) -> Tensor:
@@ -116,6 +122,8 @@ def labelled(labels: Tensor) -> Tensor:
         >>> labelled(torch.tensor([1.0, -100.0, torch.nan]))
         tensor([ True, False, False])
     """
+    if not labels.dtype.is_signed:  # of which torch would take another number for -100
+        return torch.ones_like(labels, dtype=torch.bool)
     there = labels != IGNORED
     return there & ~labels.isnan() if labels.is_floating_point() else there
 

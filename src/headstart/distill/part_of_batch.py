@@ -20,6 +20,7 @@ class Part:
     Attributes:
         first: How many.
         samples: Of the whole batch.
+        crops: Whether the inputs are several tensors in a list, so that nothing tells how their rows follow each other.
 
     Example:
         >>> import torch
@@ -29,6 +30,7 @@ class Part:
 
     first: int
     samples: int
+    crops: bool = False
 
     def of_inputs(self, inputs: Any) -> Any:
         """The inputs of these samples: of each tensor that lists something sample after sample, their share.
@@ -47,6 +49,11 @@ class Part:
             raise HeadstartError(
                 f"fraction: {len(rows)} rows of logits do not divide among {self.samples} samples, so that nobody "
                 "knows which rows are of the first ones; give each sample the same number of rows, or set fraction=1"
+            )
+        if self.crops and len(rows) != self.samples:
+            raise HeadstartError(
+                f"fraction: {len(rows)} rows of logits for {self.samples} samples in a list of several tensors (crops, "
+                "views), so that nobody knows which rows are of the first samples; set fraction=1"
             )
         return self._share(rows)
 
@@ -76,7 +83,7 @@ def first_part(fraction: float, inputs: Any, keys: Keys | None = None) -> Part |
     Example:
         >>> import torch
         >>> first_part(0.5, torch.zeros(7, 3))
-        Part(first=4, samples=7)
+        Part(first=4, samples=7, crops=False)
     """
     if fraction == 1.0:
         return None
@@ -85,4 +92,5 @@ def first_part(fraction: float, inputs: Any, keys: Keys | None = None) -> Part |
         raise HeadstartError("fraction: the inputs do not tell how many samples there are; give keys=, or fraction=1")
     if not len(listed):
         return None  # of nothing, all
-    return Part(math.ceil(fraction * len(listed) - 1e-9), len(listed))
+    crops = isinstance(inputs, list) and len(inputs) > 1
+    return Part(math.ceil(fraction * len(listed) - 1e-9), len(listed), crops)

@@ -27,11 +27,6 @@ def check_settings(recipe: Recipe) -> None:
         check_cacheable(recipe)
     if distill is not None and distill.stop == "auto":
         _check_automatic_stop(recipe)
-    if distill is not None and distill.loss == "dkd" and _mixup(recipe):
-        raise RecipeError(
-            "distill.loss=dkd tells one right class from the others, and with data.augment.mixup there are two; take "
-            "another loss, or mixup: 0"
-        )
 
 
 def check_cacheable(recipe: Recipe) -> None:

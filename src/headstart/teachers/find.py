@@ -23,6 +23,7 @@ _FILES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar", ".checkpoint", ".json")
 # What training programs write beside them, of the same suffixes.
 _NO_WEIGHTS = ("optim", "sched", "scaler", "rng", "random_states", "training_args", "args", "dataloader", "sampler")
+_OTHER_LIBRARIES = (".h5", ".msgpack")
 ADAPTER = "adapter_config.json"  # of PEFT
 
 Kind = Literal["run", "transformers", "timm", "torchvision", "weights"]
@@ -171,6 +172,8 @@ def _instead(folder: Path, checkpoints: list[Path]) -> str:
     )
     if inner:
         return f"give one of its checkpoints, for example {inner[-1]}"
+    if others := sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_LIBRARIES):
+        return f"{others[0]} is of TensorFlow or Flax; save the model from PyTorch: model.save_pretrained(folder)"
     if next(folder.glob("**/*.distcp"), None) is not None:
         return "its checkpoint is in parts of a sharded training; put them together with accelerate merge-weights"
     return "the run has not finished, or it is no run folder"

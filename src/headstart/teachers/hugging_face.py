@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from headstart.adapters.model_head import why_not
 from headstart.errors import TeacherError
 from headstart.tasks.hub import from_hub, one_line, quiet
 from headstart.teachers.adapters import is_adapter, load_adapter
@@ -131,6 +132,8 @@ def _auto_class(config: Any, purpose: str) -> str:
 
 def _why_no_logits(kind: Any) -> str | None:
     """Why the outputs of a class hold no logits that can be distilled; None where they do, as far as it says."""
+    if (named := why_not(kind)) is not None:
+        return named
     fields = _output_fields(kind)
     for field, what in _NO_LOGITS.items():
         if field in fields:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Teacher
-from headstart.distill.inputs import Normalisation, each_tensor, renormalise
+from headstart.distill.inputs import Normalisation, channels_of, each_image, renormalise
 from headstart.errors import TeacherError
 from headstart.generators import generators_untouched
 from headstart.teachers.classes import class_map, shared_vocabulary
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BGR = 3  # channels that have two orders
 _FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -199,11 +200,11 @@ def _preparation(renormalised: Callable[[Any], Any] | None, flipped: bool) -> Ca
     """What is done to the inputs first; images are flipped last, as mean and std are given for RGB."""
     if not flipped:
         return renormalised
-    return lambda inputs: each_tensor(_flip_channels, renormalised(inputs) if renormalised is not None else inputs)
+    return lambda inputs: each_image(_flip_channels, renormalised(inputs) if renormalised is not None else inputs)
 
 
-def _flip_channels(tensor: Tensor) -> Tensor:
-    return tensor.flip(1) if tensor.is_floating_point() and tensor.dim() == 4 else tensor
+def _flip_channels(images: Tensor) -> Tensor:
+    return images.flip(channels_of(images, _BGR))
 
 
 def _half(module: nn.Module) -> torch.dtype | None:

@@ -89,6 +89,12 @@ def read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise TeacherError(_refusal(path, str(error))) from None
     except Exception as error:  # which one a damaged file leads to depends on the damage
+        if "TorchScript" in str(error):
+            raise TeacherError(
+                f"{path}: is an archive of TorchScript, which holds code beside its weights and is not run. If you "
+                "trust it, give what torch.jit.load(path) gives as a teacher; or save the weights alone where it was "
+                "made"
+            ) from None
         raise TeacherError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
 
 

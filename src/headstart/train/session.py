@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
-from headstart.distill import Distiller, TeacherPool, Window
+from headstart.distill import Distiller, TeacherPool, Window, dkd
 from headstart.distill.pool.sharding import shard
 from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
@@ -30,6 +30,7 @@ from headstart.recipe.step_kinds import run_window
 from headstart.recipe.train_section import Train
 from headstart.records import InitRecord
 from headstart.tasks import Batch, Evaluation, Task
+from headstart.tasks.images.losses import soft_labels
 from headstart.tasks.images.progressive import resized
 from headstart.tasks.random import seed_of
 from headstart.train import ranks
@@ -185,10 +186,16 @@ class Session:
         logits = self._forward(self.model, inputs)
         if self.task.own_loss:
             task = self.task.loss(logits, batch)
-            return self.distiller(task, as_logits(logits), inputs, labels=batch.labels, keys=keys)
+            return self.distiller(task, as_logits(logits), inputs, labels=self._distilled_labels(batch), keys=keys)
         return self.distiller.loss(
             logits, batch.labels, inputs, label_smoothing=smoothing, num_items=batch.items, keys=keys
         )
+
+    def _distilled_labels(self, batch: Batch) -> Tensor:
+        """One class for each row; where rows are mixtures, and the loss looks at labels, the share of each class."""
+        if batch.mixed is None or self.distiller is None or self.distiller.use.loss is not dkd:
+            return batch.labels
+        return soft_labels(batch, self.task.num_classes)
 
     def _forward(self, model: nn.Module, inputs: Any) -> Logits:
         dtype = AUTOCAST[self.recipe.train.precision]

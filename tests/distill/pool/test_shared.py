@@ -39,6 +39,13 @@ def test_some_layers_by_reference_are_refused() -> None:
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
+def test_other_parameters_in_the_same_memory_are_refused() -> None:
+    teacher, student = large(), large()
+    student.load_state_dict(teacher.state_dict(), assign=True)
+    with pytest.raises(TeacherError, match=r"'Sequential' shares 0.weight"):
+        train(student, Distiller(teacher, total_steps=4))
+
+
 def test_copies_of_layers_are_taken_and_nothing_stays_behind() -> None:
     """The look is at the first step alone, and is gone with it or with the Distiller."""
     teacher, hooks = large(), len(of_torch._global_optimizer_pre_hooks)

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_sequence
+from torch.optim.swa_utils import AveragedModel
 
 from headstart.distill import Teacher
 from headstart.distill.inputs import resize
 from headstart.errors import TeacherError
 
+Pair = namedtuple("Pair", ["left", "right"])
 Named = namedtuple("Named", ["loss", "logits"])
 
 
@@ -136,12 +140,14 @@ def test_a_tuple_that_begins_with_something_else_is_refused(output: Any, given: 
 
 @pytest.mark.parametrize(
     ("inputs", "advice"),
-    [([torch.ones(2, 3), torch.zeros(2, 3)], "give a tuple where"), ((torch.ones(2, 3),) * 3, "give a list where")],
+    [
+        ([torch.ones(2, 3), torch.zeros(2, 3)], "give a tuple where"),
+        ((torch.ones(2, 3),) * 3, "or a list where it takes one"),
+    ],
 )
 def test_lists_and_tuples_that_are_mistaken_for_each_other(inputs: Any, advice: str) -> None:
-    with pytest.raises(TypeError) as failure:
+    with pytest.raises(TeacherError, match=advice):
         Teacher(Two()).logits(inputs)
-    assert advice in failure.value.__notes__[0]
 
 
 class Writing(nn.Module):
@@ -199,10 +205,91 @@ def test_inputs_come_in_the_dtype_of_its_layers(dtype: torch.dtype) -> None:
     assert Teacher(mixed).prepared([torch.ones(2, 4)])[0].dtype == dtype
 
 
-def test_a_failing_forward_names_the_teacher() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as failure:
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(TeacherError, match=r"forward of teacher 'old': RuntimeError: mat1 and .*that the student is"):
         Teacher(nn.Linear(4, 3), name="old").logits(torch.zeros(2, 5))
+    table = Teacher(nn.Embedding(4, 3))
+    table.logits(torch.tensor([3]))
+    with pytest.raises(TeacherError, match=r"an index \(a token, a position\) beyond what this teacher has"):
+        table.logits(torch.tensor([4]))
+
+
+class Failing(nn.Module):
+    """Fails as something else than its inputs would have it."""
+
+    def __init__(self, message: str, calls: int) -> None:
+        super().__init__()
+        self.message, self.calls = message, calls
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls -= 1
+        if self.calls < 0:
+            raise RuntimeError(self.message)
+        return inputs
+
+
+@pytest.mark.parametrize(("message", "calls"), [("CUDA out of memory.", 0), ("the device is gone", 1)])
+def test_what_other_code_waits_for_passes_through(message: str, calls: int) -> None:
+    teacher = Teacher(Failing(message, calls), name="old")
+    for _ in range(calls):
+        teacher.logits(LOGITS)
+    with pytest.raises(RuntimeError, match=message) as failure:
+        teacher.logits(LOGITS)
     assert failure.value.__notes__ == ["in the forward of teacher 'old'"]
+
+
+class OneArgument(nn.Module):
+    """Takes a batch whole."""
+
+    def forward(self, batch: Any) -> Tensor:
+        return batch[0] * 2  # type: ignore[no-any-return]
+
+
+def test_a_tuple_with_names_is_one_argument_where_the_forward_takes_one() -> None:
+    pair = Pair(torch.ones(2, 3), torch.zeros(2, 3))
+    assert torch.equal(Teacher(OneArgument()).logits(pair), torch.full((2, 3), 2.0))
+    assert torch.equal(Teacher(Two()).logits(pair), torch.ones(2, 3))
+    packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    assert torch.equal(Teacher(OneArgument()).logits(packed), packed.data * 2)
+
+
+@pytest.mark.parametrize("wrap", [lambda net: torch.compile(net, backend="eager"), nn.DataParallel, AveragedModel])
+def test_what_is_wrapped_around_it_does_not_hide_its_arguments(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    inputs = {"left": torch.ones(2, 3), "right": torch.zeros(2, 3), "mask": torch.ones(2)}
+    assert torch.equal(Teacher(wrap(Two())).logits(inputs), torch.ones(2, 3))
+
+
+class EncoderDecoder(nn.Module):
+    """Has the manners of one of transformers that generates text."""
+
+    config = SimpleNamespace(is_encoder_decoder=True)
+
+    def can_generate(self) -> bool:
+        return True
+
+    def forward(self, input_ids: Tensor, decoder_input_ids: Any = None, labels: Any = None) -> Tensor:
+        return F.one_hot(decoder_input_ids if labels is None else labels, 5).float()
+
+
+def test_a_decoder_is_told_what_it_reads() -> None:
+    ids, teacher = torch.tensor([[1, 2]]), Teacher(EncoderDecoder(), name="old")
+    with pytest.raises(TeacherError, match=r"'old' is an encoder-decoder.*`decoder_input_ids`"):
+        teacher.logits({"input_ids": ids})
+    assert teacher.logits({"input_ids": ids, "labels": ids}).shape == (1, 2, 5)
+    assert teacher.logits({"input_ids": ids, "decoder_input_ids": ids}).shape == (1, 2, 5)
+
+
+@pytest.mark.parametrize("frames", [lambda x: x, lambda x: x.transpose(1, 2)], ids=["frames first", "channels first"])
+def test_videos_are_resized_frame_by_frame(frames: Callable[[Tensor], Tensor]) -> None:
+    videos = torch.rand(2, 4, 3, 8, 8)
+    expected = resize(videos.flatten(0, 1), (4, 4)).view(2, 4, 3, 4, 4)
+    torch.testing.assert_close(Teacher(nn.Identity(), size=4).prepared(frames(videos)), frames(expected))
+
+
+@pytest.mark.parametrize("inputs", [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(2, 4), "no tensor"])
+def test_a_size_without_images_is_refused(inputs: Any) -> None:
+    with pytest.raises(TeacherError, match=r"are to be changed .* and the batch has none"):
+        Teacher(nn.Identity(), size=4).prepared(inputs)
 
 
 @pytest.mark.parametrize("module", ["teacher.pt", nn.Linear, None])

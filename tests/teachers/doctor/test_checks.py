@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headstart.teachers.doctor import Check, checks
+from headstart.teachers.doctor import Check, checks, training_checks
 
 Broken = tuple[tuple[Any, ...], str, str, str]  # arguments, status, finding, advice
 CASES: dict[str, tuple[Callable[..., Check], tuple[Any, ...], list[Broken]]] = {
@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Callable[..., Check], tuple[Any, ...], list[Broken]]] = {
         ],
     ),
     "loss at agreement": (
-        checks.check_zero_at_agreement,
+        training_checks.check_zero_at_agreement,
         (1e-7, 1e-8, 3.0, 0.5),
         [
             ((0.5, 0.1, 3.0, 0.5), "fail", "loss 0.5, gradient 0.1", "direction"),
@@ -83,12 +83,12 @@ CASES: dict[str, tuple[Callable[..., Check], tuple[Any, ...], list[Broken]]] = {
         ],
     ),
     "micro-batches": (
-        checks.check_micro_batches,
+        training_checks.check_micro_batches,
         (1e-6, 1e-3),
         [((0.2, 1e-3), "warn", "another gradient, by 20.0%", "dist")],
     ),
     "memory": (
-        checks.check_memory,
+        training_checks.check_memory,
         (10**9, 8 * 10**9),
         [
             ((9 * 10**9, 8 * 10**9), "fail", "about 9.00 GB of 8.00 GB", "micro-batches smaller"),
@@ -96,7 +96,7 @@ CASES: dict[str, tuple[Callable[..., Check], tuple[Any, ...], list[Broken]]] = {
         ],
     ),
     "cost": (
-        checks.check_cost,
+        training_checks.check_cost,
         (0.1, 0.03, 0.5),
         [
             (
@@ -146,5 +146,5 @@ def test_a_check_names_the_teacher_it_is_about() -> None:
 
 def test_the_forecast_is_speedup_over_one_plus_rho_f() -> None:
     """With g = 1 + rho f fewer steps the speed-up g / (1 + rho f) is 1: that is where it breaks even."""
-    finding = checks.check_cost(step=0.2, forward=0.1, distilled=0.5).finding
+    finding = training_checks.check_cost(step=0.2, forward=0.1, distilled=0.5).finding
     assert "rho 0.50" in finding and "about 25% more time" in finding and "1.25x fewer steps" in finding

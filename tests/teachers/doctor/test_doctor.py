@@ -367,3 +367,80 @@ def test_rows_without_a_label_may_be_anything() -> None:
     for given, status in ((hidden, "pass"), (labels, "fail")):
         checks = doctor(nn.Linear(4, 3), Broken(), [(inputs, given)])
         assert [check.status for check in checks if check.name == "finite"] == [status]
+
+
+class Answering(nn.Module):
+    """Gives the start and the end of an answer."""
+
+    def __init__(self, knows: bool = False) -> None:
+        super().__init__()
+        self.start, self.end = nn.Linear(4, 4), nn.Linear(4, 4)
+        if knows:
+            for layer, turn in ((self.start, 0), (self.end, 1)):
+                layer.weight.data, layer.bias.data = 9 * torch.eye(4).roll(turn, 0), torch.zeros(4)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        return {"start_logits": self.start(inputs), "end_logits": self.end(inputs)}
+
+
+def test_each_of_several_heads_is_examined() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 4)
+    start = inputs.argmax(-1)
+    labels = {"start_logits": start, "end_logits": (start + 1) % 4}
+    found = doctor(Answering(), Answering(knows=True), [(inputs, labels)])
+    assert not [check for check in found if check.status == "fail"]
+    assert [check.finding[:24] for check in found if check.name == "labels"] == [
+        "start_logits: agrees wit",
+        "end_logits: agrees with ",
+    ]
+    assert {"loss at agreement", "micro-batches", "cost"} <= {check.name for check in found}
+    swapped = {"start_logits": labels["end_logits"], "end_logits": labels["start_logits"]}
+    wrong = doctor(Answering(), Answering(knows=True), [(inputs, swapped)])
+    assert [check.status for check in wrong if check.name == "labels"] == ["fail", "fail"]
+    assert {check.status for check in doctor(Answering(), Answering(), [(inputs, None)]) if check.name == "labels"} == {
+        "warn"
+    }
+
+
+@pytest.mark.parametrize(("head", "loss"), [("labels", "kl"), ("values", "mse")])
+def test_losses_and_costs_of_other_heads(head: Any, loss: str) -> None:
+    torch.manual_seed(0)
+    labels = torch.rand(64, 3).round()
+    labels[0, 0] = -100
+    found = doctor(nn.Linear(4, 3), nn.Linear(4, 3), [(torch.randn(64, 4), labels)], head=head, loss=loss)
+    statuses = {check.name: check.status for check in found}
+    assert statuses["loss at agreement"] == statuses["micro-batches"] == "pass"
+    assert "cost" in statuses and "labels" not in statuses
+
+
+def test_a_student_that_writes_into_its_inputs_is_a_finding() -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            output: Tensor = self.layer(inputs.mul_(2.0))
+            return output
+
+    inputs = torch.randn(64, 4)
+    before = inputs.clone()
+    found = {check.name: check for check in doctor(Writing(), nn.Linear(4, 3), [(inputs, torch.randint(3, (64,)))])}
+    assert found["inputs"].status == "fail" and "(Writing) changes its inputs in place" in found["inputs"].finding
+    assert torch.equal(inputs, before)
+
+
+def test_bf16_in_software_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def slow(kind: str, _: torch.device) -> str:
+        asked.append(kind)
+        return "slow" if kind == "bf16" else ""
+
+    monkeypatch.setattr("headstart.teachers.doctor.one_teacher.slow_bf16", slow)
+    batches = [(torch.randn(64, 4), torch.randint(3, (64,)))]
+    for teacher in (Teacher(nn.Linear(4, 3), dtype=torch.bfloat16), nn.Linear(4, 3).bfloat16(), nn.Linear(4, 3)):
+        found = [check.finding for check in doctor(nn.Linear(4, 3), teacher, batches) if check.name == "precision"]
+        assert found == (["slow"] if asked[-1] == "bf16" else [])
+    assert asked == ["bf16", "bf16", "fp32"]

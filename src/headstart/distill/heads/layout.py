@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from headstart.distill.heads.head import MEANING, Head
@@ -31,7 +32,7 @@ class Layout:
     head: Head | None
     class_dim: int | None
     objective: Objective
-    _mixtures_seen: bool = field(default=False, init=False)
+    _labels_seen: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.class_dim == 0:
@@ -70,6 +71,11 @@ class Layout:
         Raises:
             HeadstartError: They contradict what is known of the head, or do not fit each other.
         """
+        if not outputs.is_floating_point():
+            raise HeadstartError(
+                f"the student's outputs are {outputs.dtype} of shape {tuple(outputs.shape)}, and no logits; give what "
+                "its last layer computes, before an argmax or a threshold"
+            )
         if self.class_dim is None and not self._by_output(labels):
             self._check_dimension(outputs, labels)
         rows = self.rows_last(outputs)
@@ -133,12 +139,14 @@ class Layout:
                     "dkd takes the class of each row, as int64, or the probability of each class, "
                     f"{tuple(rows.shape)}; the labels are {labels.dtype} of shape {tuple(labels.shape)}"
                 )
+            if labels.is_floating_point():
+                return labels
+            labels = labels.long()
+            self._look_at(labels, lambda: _check_range(labels, rows.shape[-1]))
             return labels
         if labels.shape == outputs.shape and labels.is_floating_point():
             labels = self.rows_last(labels)
-            if not self._mixtures_seen:  # once, as looking waits for the device
-                self._check_mixtures(labels)
-                self._mixtures_seen = True
+            self._look_at(labels, lambda: self._check_mixtures(labels))
             return labels
         if labels.shape == outputs.shape:
             raise HeadstartError(f"{self._told(labels)}; {_TELL}")
@@ -146,6 +154,12 @@ class Layout:
             f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(outputs.shape)}; give one class "
             "index for each row, or leave them out where the loss does not need them"
         )
+
+    def _look_at(self, labels: Tensor, check: Callable[[], None]) -> None:
+        """Check labels once, as that waits for the device."""
+        if not self._labels_seen:
+            check()
+            self._labels_seen = labels.numel() > 0
 
     def _check_mixtures(self, labels: Tensor) -> None:
         """Refuse floats that are no probabilities of classes, or that may as well be something else."""
@@ -170,6 +184,21 @@ class Layout:
                 f"{tuple(rows.shape)}; leave them out where nothing is to be left out"
             )
         return there
+
+
+def _check_range(labels: Tensor, classes: int) -> None:
+    """Refuse labels that are neither a class nor -100."""
+    if not labels.numel():
+        return
+    known = torch.where(labels == IGNORED, 0, labels)
+    lowest, highest = torch.stack([known.min(), known.max()]).tolist()
+    if lowest < 0 or highest >= classes:
+        strange = lowest if lowest < 0 else highest
+        raise HeadstartError(
+            f"a label is {strange}, and the student has the classes 0 to {classes - 1}; rows without a class are "
+            f"labelled {IGNORED}. Where {strange} stands for none (an ignore_index), give labels="
+            f"labels.masked_fill(labels == {strange}, {IGNORED})"
+        )
 
 
 _TELL = (

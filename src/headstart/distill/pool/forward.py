@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.heads.several import Names, heads_in
-from headstart.distill.inputs import call, each_tensor, logits_in, projection_in, versions
+from headstart.distill.inputs import call, each_tensor, logits_in, projection_in, versions, wrapped_in
 from headstart.distill.projection import Logits
 from headstart.errors import TeacherError
 
+# Any of these tells what a decoder reads.
+_DECODER_READS = ("decoder_input_ids", "decoder_inputs_embeds", "labels")
 _PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -39,7 +42,7 @@ class Forward:
             name: The teacher's, for messages.
 
         Raises:
-            TeacherError: There are none, or it writes into its inputs now, and has not done so before.
+            TeacherError: There are none, the inputs do not fit, or it writes into them now, and has not done so before.
         """
         return self.heads(inputs, name, ())[0]
 
@@ -51,7 +54,9 @@ class Forward:
         try:
             outputs = call(self._function, inputs)
         except Exception as error:
-            error.add_note(f"in the forward of teacher {name!r}{_given(error, inputs)}")
+            if self._is_misfit(error):
+                raise TeacherError(_misfit(error, inputs, name)) from error
+            error.add_note(f"in the forward of teacher {name!r}")
             raise
         written = versions(inputs) != before
         if written and self._writes is False:
@@ -61,6 +66,60 @@ class Forward:
             )
         self._writes = written or bool(self._writes)
         return [*_heads(outputs, name, names)] if names else [projection_in(outputs) or _logits(outputs, name)]
+
+    def _is_misfit(self, error: Exception) -> bool:
+        """Whether a forward fails because of what it is given: in its first call, or by an index that it does not have.
+
+        What else goes wrong (no memory left, a lost device) is none of the teacher's, and other code waits for it.
+        """
+        usual = isinstance(error, TypeError | ValueError | AttributeError | KeyError) or type(error) is RuntimeError
+        return isinstance(error, IndexError) or (self._writes is None and usual and "memory" not in str(error))
+
+
+def named_inputs(module: Any, inputs: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Of a batch's named inputs those that a module's forward takes; all of them where it does not tell.
+
+    Args:
+        module: The teacher's.
+        inputs: As the student was given them, and prepared.
+        name: The teacher's, for messages.
+
+    Raises:
+        TeacherError: One that the forward needs is missing.
+    """
+    module = wrapped_in(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return inputs
+    parameters = inspect.signature(module.forward).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    # Models of transformers declare all inputs optional; this one they complain without.
+    main = getattr(module, "main_input_name", None)
+    if isinstance(main, str) and "inputs_embeds" not in inputs:
+        needed.append(main)
+    missing = sorted({name for name in needed if name not in inputs})
+    if missing:
+        raise TeacherError(
+            f"teacher {name!r} needs the input {' and '.join(map(repr, missing))}, which the batch lacks (it "
+            f"has {', '.join(inputs) or 'none'}); add it to the batch, or make it in Teacher(prepare=...)"
+        )
+    _check_decoder(module, inputs, name)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return inputs
+    taken = {p.name for p in parameters}
+    return {name: value for name, value in inputs.items() if name in taken}
+
+
+def _check_decoder(module: Any, inputs: Mapping[str, Any], name: str) -> None:
+    """Refuse a batch without what the decoder of an encoder-decoder reads: some would decode their source instead."""
+    generates = getattr(module, "can_generate", None)
+    if getattr(getattr(module, "config", None), "is_encoder_decoder", False) is not True or not callable(generates):
+        return
+    if generates() and not any(inputs.get(key) is not None for key in _DECODER_READS):
+        raise TeacherError(
+            f"teacher {name!r} is an encoder-decoder, and the batch does not tell what its decoder reads (it has "
+            f"{', '.join(inputs)}); give the Distiller the batch with its `labels`, of which the teacher makes it, or "
+            "with `decoder_input_ids`, as model.prepare_decoder_input_ids_from_labels(labels) gives them"
+        )
 
 
 def input_dtype(module: nn.Module) -> torch.dtype | None:
@@ -117,10 +176,19 @@ def _first_of(outputs: Any, name: str) -> Tensor | None:
     )
 
 
-def _given(error: Exception, inputs: Any) -> str:
-    """What may be meant where arguments do not fit."""
+def _misfit(error: Exception, inputs: Any, name: str) -> str:
+    """What went wrong, and what may be meant where arguments do not fit."""
+    reason = f"in the forward of teacher {name!r}: {type(error).__name__}: {error}"
     if isinstance(inputs, list) and isinstance(error, (TypeError, AttributeError)):
-        return "; a list is given to it as one argument, so give a tuple where it takes several"
+        return f"{reason}; a list is given to it as one argument, so give a tuple where it takes several"
     if isinstance(inputs, tuple) and isinstance(error, TypeError):
-        return f"; a tuple is given to it as {len(inputs)} arguments, so give a list where it takes one"
-    return ""
+        return (
+            f"{reason}; a tuple is given to it as {len(inputs)} arguments, so give (inputs,) or a list where it takes "
+            "one, and leave labels out"
+        )
+    if isinstance(error, IndexError):
+        return (
+            f"{reason}. The batch has an index (a token, a position) beyond what this teacher has; take one with as "
+            "many, or change its inputs by Teacher(prepare=...)"
+        )
+    return f"{reason}. It must take the inputs that the student is given; Teacher(size=, prepare=...) changes them"

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, optim
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
@@ -36,15 +37,22 @@ def refuse_shared(teachers: Iterable[Teacher], parameters: Iterable[Tensor], own
         headstart.errors.TeacherError: teacher 'Linear' shares bias with the student, which stay frozen with it; load it
         once more, or make the teacher of copy.deepcopy(model)
     """
-    own = {id(parameter) for parameter in parameters}
+    own = {key for parameter in parameters for key in _keys(parameter)}
     for teacher in teachers:
-        shared = [name for name, parameter in teacher.module.named_parameters() if id(parameter) in own]
+        shared = [name for name, parameter in teacher.module.named_parameters() if own & _keys(parameter)]
         if shared:
             rest = f" and {len(shared) - _SHOWN} more parameters" if len(shared) > _SHOWN else ""
             raise TeacherError(
                 f"teacher {teacher.name!r} shares {', '.join(shared[:_SHOWN])}{rest} with {owner}, which stay frozen "
                 "with it; load it once more, or make the teacher of copy.deepcopy(model)"
             )
+
+
+def _keys(parameter: Tensor) -> set[object]:
+    """What tells that two parameters are one: themselves, or the memory that they are in (`assign=True` makes two)."""
+    plain = type(parameter.data) is Tensor and parameter.layout is torch.strided and not parameter.is_meta
+    place = parameter.data_ptr() if plain and parameter.numel() else 0
+    return {id(parameter), ("memory", parameter.device, place)} if place else {id(parameter)}
 
 
 class OptimizerWatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.heads.several import Names
-from headstart.distill.inputs import each_tensor, first_tensor, resize
+from headstart.distill.inputs import each_image, each_tensor, first_tensor, resize, wrapped_in
 from headstart.distill.pool.fold import fold_batch_norms
-from headstart.distill.pool.forward import Forward, first_held, input_dtype
+from headstart.distill.pool.forward import Forward, first_held, input_dtype, named_inputs
 from headstart.distill.projection import Logits, Projection, as_logits
 from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.errors import TeacherError
@@ -31,7 +30,8 @@ class Teacher(TargetSource):
             writes into its inputs in place, it writes into copies.
         name: Used in messages and records; the class's name by default.
         prepare: Applied to the inputs first, where the teacher was trained on other ones (see `renormalise`).
-        size: Height and width (one number for both) that images are resized to. Fewer pixels cost less time.
+        size: Height and width (one number for both) that images, and frames of videos, are resized to. Fewer pixels
+            cost less time.
         classes: Which of the teacher's classes are the student's, in the student's order; a number n means the first n
             (a vocabulary padded beyond the tokenizer's). By default all.
         autocast: Dtype to run under autocast with; `None` (default): whatever the surrounding code runs under.
@@ -81,7 +81,7 @@ class Teacher(TargetSource):
             self.module.to(device=device)
         if dtype is not None:  # quantised models of transformers refuse to be told of any, even of None
             self.module.to(dtype=dtype)
-        config: Any = getattr(self.module, "config", None)
+        config: Any = getattr(wrapped_in(self.module), "config", None)
         if getattr(config, "use_cache", False):
             config.use_cache = False  # or all layers' keys and values are kept, for a generation that never comes
         if memory_format is not None:
@@ -118,9 +118,9 @@ class Teacher(TargetSource):
                 which the forward gets those that it takes.
 
         Raises:
-            TeacherError: The result of the forward holds no logits, or too few for `classes`; or a named argument that
-                the forward needs is missing. What the forward itself raises passes through, with a note that names the
-                teacher.
+            TeacherError: The result of the forward holds no logits, or too few for `classes`; the forward cannot take
+                the inputs, or one that it needs is missing. What else it raises passes through, with a note that names
+                the teacher.
         """
         with torch.no_grad():
             return as_logits(self._given(inputs, ())[0])
@@ -134,7 +134,7 @@ class Teacher(TargetSource):
             prepared = self.prepared(inputs)
             with self._precision(prepared):
                 if isinstance(prepared, Mapping):
-                    prepared = self._named(prepared)
+                    prepared = named_inputs(self.module, prepared, self.name)
                 found = self._forward.heads(prepared, self.name, names)
                 logits = [self._of_students_classes(one) for one in found]
             given = first_tensor(inputs)
@@ -146,6 +146,8 @@ class Teacher(TargetSource):
         """The inputs as the module is given them: on its device, in its dtype, normalisation and resolution."""
         if self.prepare is not None:
             inputs = self.prepare(inputs)
+        if (size := self.size) is not None:
+            inputs = each_image(lambda images: resize(images, size), inputs)
         given = first_tensor(inputs)
         dtype = self._input_dtype(given.device.type) if given is not None else self.dtype
         return each_tensor(lambda tensor: self._prepared_tensor(tensor, dtype), inputs)
@@ -170,12 +172,9 @@ class Teacher(TargetSource):
             tensor = tensor.to(self.device)
         if not tensor.is_floating_point():
             return tensor
-        images = tensor.dim() == 4
-        if images and self.size is not None:
-            tensor = resize(tensor, self.size)
         if dtype is not None:
             tensor = tensor.to(dtype)
-        if images and self.memory_format is not None:
+        if tensor.dim() == 4 and self.memory_format is not None:
             tensor = tensor.contiguous(memory_format=self.memory_format)
         return tensor
 
@@ -194,27 +193,6 @@ class Teacher(TargetSource):
         if self.dtype is not None:
             return torch.autocast(kind, enabled=False)
         return nullcontext() if self.autocast is None else torch.autocast(kind, dtype=self.autocast)
-
-    def _named(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Of a batch's named inputs those that the forward takes; all of them where it does not tell."""
-        if isinstance(self.module, torch.jit.ScriptModule):
-            return inputs
-        parameters = inspect.signature(self.module.forward).parameters.values()
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-        # Models of transformers declare all inputs optional; this one they complain without.
-        main = getattr(self.module, "main_input_name", None)
-        if isinstance(main, str) and "inputs_embeds" not in inputs:
-            needed.append(main)
-        missing = sorted({name for name in needed if name not in inputs})
-        if missing:
-            raise TeacherError(
-                f"teacher {self.name!r} needs the input {' and '.join(map(repr, missing))}, which the batch lacks (it "
-                f"has {', '.join(inputs) or 'none'}); add it to the batch, or make it in Teacher(prepare=...)"
-            )
-        if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return inputs
-        taken = {p.name for p in parameters}
-        return {name: value for name, value in inputs.items() if name in taken}
 
     def _of_students_classes(self, logits: Logits) -> Logits:
         if self.classes is None:

@@ -30,6 +30,10 @@ class Check(Record):
         """The same check with the teacher's name in it."""
         return self.model_copy(update={"teacher": teacher})
 
+    def of_head(self, name: str) -> Check:
+        """The same check with the head's name before its finding; as it is where there is only one head."""
+        return self.model_copy(update={"finding": f"{name}: {self.finding}"}) if name else self
+
 
 def passed(name: str, finding: str) -> Check:
     """A check that passes.

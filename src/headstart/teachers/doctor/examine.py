@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headstart.distill import Distiller, Teacher, TeacherPool, Window
+from headstart.distill import Teacher, TeacherPool, Window
 from headstart.distill.heads.head import Head
-from headstart.distill.inputs import Normalisation, first_tensor, renormalise
+from headstart.distill.inputs import Normalisation
 from headstart.distill.losses import LossFunction
-from headstart.distill.objective import IGNORED
+from headstart.distill.objective import labelled
 from headstart.distill.pool.pool import as_pool
 from headstart.distill.targets.source import TargetSource
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import checks, observe, trials
 from headstart.teachers.doctor.check import Check
-from headstart.teachers.doctor.observe import Answers, Batch, Forward
-
-# How images are usually normalised: mean and standard deviation of each channel.
-_USUAL: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "values from 0 to 1": ((0.0,), (1.0,)),
-    "values from -1 to 1": ((0.5,), (0.5,)),
-    "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-
+from headstart.teachers.doctor.observe import Answers, Batch
+from headstart.teachers.doctor.one_teacher import examine_teacher
+from headstart.teachers.doctor.student import Forward, Student, of_head, student_logits
+from headstart.teachers.doctor.with_losses import examine_losses
 
 _NEEDED = ("forward", "classes", "separate", "logits")  # without these nothing can be distilled at all
 _CACHED = Check(
@@ -45,7 +37,7 @@ def doctor(
     teachers: TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource],
     batches: Iterable[Batch],
     *,
-    forward: Forward = observe.student_logits,
+    forward: Forward = student_logits,
     normalisation: Normalisation | None = None,
     window: Window | None = None,
     loss: str | LossFunction = "kl",
@@ -65,9 +57,12 @@ def doctor(
         model: The student.
         teachers: As in `Distiller`.
         batches: Inputs and labels, `[...]` of int64 with -100 for rows without one, on the device. A few: some hundred
-            labelled rows in all. Of other labels (scores, several at once, mappings) it is said that they are, and what
-            can be examined without them is.
-        forward: The student's logits `[..., classes]`, from the model and inputs.
+            labelled rows in all. With a `head` of labels or values, or with several heads, labels as the Distiller
+            takes them. Of others (scores, several at once, mappings) it is said that they are, and what can be
+            examined without them is.
+        forward: The student's logits `[..., classes]`, from the model and inputs; of several heads as the Distiller
+            takes them. By default what the model returns: logits, `logits`, an answer's start and end, or the first of
+            a tuple.
         normalisation: Mean and standard deviation, per channel, of the student's images, where it has images.
         window: When to distil, for the forecast of the cost; by default the Distiller's first half.
         loss: As in `Distiller`, and so the next ones.
@@ -96,56 +91,52 @@ def doctor(
     if not given:
         raise HeadstartError("doctor: no batches; give a few pairs of inputs and labels")
     device = trials.device_of(given[0][0])
-    student = _Student(model, lambda inputs: forward(model, inputs), class_dim)
     with trials.unchanged(model, training=False), torch.no_grad():
-        problem = _problem_of_labels(given, student.rows(given[0][0]), head)
-        known = given if problem is None else [(inputs, None) for inputs, _ in given]
-        own = observe.answers(student.rows, known)
-    found = [_label_range(given, own.shape[-1])] if problem is None else []
-    of_all = (
-        checks.check_label_kind(problem),
-        checks.check_outputs(own.shape[-1], compares_classes=head in (None, "classes")),
-    )
-    found += [check for check in of_all if check is not None]
+        student = Student(model, forward, class_dim, given[0][0])
+        found, asked, usable = _of_student(student, given, head)
     fit = []
     for teacher in pool.teachers:
         if not isinstance(teacher, Teacher):
             found.append(_CACHED.about(teacher.name))
             continue
         teacher.to(device)
-        about = _examine(teacher, student, own, known, normalisation)
+        about = examine_teacher(teacher, student, asked, normalisation)
         found += [check.about(teacher.name) for check in about]
         if all(check.status != "fail" for check in about if check.name in _NEEDED):
             fit.append(teacher)
-    if fit and problem is None and all(check.status == "pass" for check in found if not check.teacher):
+    if fit and usable and all(check.status != "fail" for check in found if not check.teacher):
         settings: dict[str, Any] = {"loss": loss, "temperature": temperature, "standardize": standardize}
         settings |= {"head": head, "class_dim": class_dim}
-        try:
-            found += _with_losses(fit, student, given[0], parts, weight, settings)
-            if class_dim in (None, -1):
-                found += _costs(fit, student, given[0], pool.draw, window or Window(stop=0.5))
-        except HeadstartError as error:  # what training would be refused for
-            advice = "the Distiller refuses it in training too; change what it names"
-            found.append(Check(name="loss", status="fail", finding=str(error), advice=advice))
+        found += examine_losses(
+            fit, student, given[0], parts, weight, settings, draw=pool.draw, window=window or Window(stop=0.5)
+        )
     return found
 
 
-@dataclass(frozen=True)
-class _Student:
-    """The student's module, and its logits of inputs."""
-
-    model: nn.Module
-    logits: Callable[[Any], Tensor]
-    class_dim: int | None = None
-
-    def rows(self, inputs: Any) -> Tensor:
-        """Its logits with the classes last."""
-        return _classes_last(self.logits(inputs), self.class_dim)
-
-
-def _classes_last(logits: Tensor, class_dim: int | None) -> Tensor:
-    logits = logits.unsqueeze(-1) if logits.dim() == 1 else logits
-    return logits if class_dim is None else logits.movedim(class_dim, -1)
+def _of_student(
+    student: Student, batches: Sequence[Batch], head: Head | None
+) -> tuple[list[Check], list[tuple[Answers, list[Batch]]], bool]:
+    """What student and labels show: findings; for each head its answers and batches; whether a loss can be computed."""
+    found, asked, usable = [], [], True
+    if student.writes:
+        found.append(checks.check_unwritten(type(student.model).__name__))
+    for place in range(len(student.names) or 1):
+        of = of_head(batches, student.names, place)
+        name = str(student.names[place]) if student.names else ""
+        rows = student.rows(of[0][0], place)
+        problem = _problem_of_labels(of, rows, head)
+        told = head in ("labels", "values") and all(isinstance(labels, Tensor) for _, labels in of)
+        usable &= problem is None or told
+        known = of if problem is None else [(inputs, None) for inputs, _ in of]
+        own = observe.answers(lambda inputs, place=place: student.rows(inputs, place), known)  # type: ignore[misc]
+        asked.append((own, known))
+        of_all = [
+            _label_range(of, own.shape[-1]) if problem is None else None,
+            None if told else checks.check_label_kind(problem),
+            checks.check_outputs(own.shape[-1], compares_classes=head in (None, "classes")),
+        ]
+        found += [check.of_head(name) for check in of_all if check is not None]
+    return found, asked, usable
 
 
 def _problem_of_labels(batches: Sequence[Batch], logits: Tensor, head: Head | None) -> str | None:
@@ -167,106 +158,7 @@ def _problem_of_labels(batches: Sequence[Batch], logits: Tensor, head: Head | No
 
 def _label_range(batches: Sequence[Batch], classes: int) -> Check:
     labels = torch.cat([labels.flatten() for _, labels in batches])
-    labels = labels[labels != IGNORED]
+    labels = labels[labelled(labels)].long()
     if not len(labels):
         raise HeadstartError("doctor: no row of the batches has a label; give batches with labels other than -100")
     return checks.check_label_range(int(labels.min()), int(labels.max()), classes)
-
-
-def _examine(
-    teacher: Teacher, student: _Student, own: Answers, batches: Sequence[Batch], normalisation: Normalisation | None
-) -> list[Check]:
-    """What can be said of one teacher alone."""
-    found = [checks.check_separate(observe.shared_parameters(student.model, teacher.module))]
-    try:
-        frozen = _frozen(teacher, batches[0][0])
-        said = observe.answers(lambda inputs: _classes_last(teacher.logits(inputs), student.class_dim), batches)
-    except Exception as error:  # whatever its forward stumbles over is the finding
-        reason = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
-        advice = "it must take the inputs that the student is given; its `size`, or Teacher(prepare=...), changes them"
-        return [*found, Check(name="forward", status="fail", finding=" ".join(reason.split())[:300], advice=advice)]
-    found += [frozen, checks.check_shape(said.shape, own.shape), checks.check_finite(said.bad, said.rows)]
-    if said.probabilities:
-        found.append(checks.check_probabilities(said.probabilities))
-    if said.shape != own.shape or not len(said.labels):
-        return found
-    found.append(checks.check_labels(said.agreement, said.chance, len(said.labels), renamed=said.renamed))
-    if len(said.losses) == len(own.losses):
-        gap = own.losses - said.losses
-        found.append(checks.check_better(float(gap.mean()), _standard_error(gap), float(said.losses.mean())))
-    images = first_tensor(batches[0][0])
-    if normalisation is not None and images is not None and images.dim() == 4:
-        found.append(_normalisation(teacher, said, batches, normalisation))
-    return found
-
-
-def _frozen(teacher: Teacher, inputs: Any) -> Check:
-    before = {name: buffer.clone() for name, buffer in teacher.module.named_buffers()}
-    teacher.module.train()  # as a parent module's train() would do
-    first, second = teacher.logits(inputs), teacher.logits(inputs)
-    training = [name for name, module in teacher.module.named_modules() if module.training]
-    teacher.module.eval()
-    changed = [
-        name
-        for name, buffer in teacher.module.named_buffers()
-        if name in before and not torch.equal(buffer, before[name])
-    ]
-    return checks.check_frozen(training, changed, observe.spread(first, second))
-
-
-def _normalisation(teacher: Teacher, said: Answers, batches: Sequence[Batch], student: Normalisation) -> Check:
-    """Ask the teacher again with images normalised in each of the usual ways."""
-    channels = len(student[0])
-    right = (said.choices == said.labels).double()
-    agreements, errors = {}, {}
-    for words, (mean, std) in {**_USUAL, "the student's mean and std": student}.items():
-        if len(mean) in (1, channels):
-            other = copy.copy(teacher)
-            other.prepare = renormalise(student, (_each(mean, channels), _each(std, channels)))
-            again = observe.answers(other.logits, batches)
-            if len(again.labels) == len(right):
-                gap = (again.choices == again.labels).double() - right
-                agreements[words], errors[words] = again.agreement, _standard_error(gap)
-    return checks.check_normalisation(said.agreement, agreements, errors)
-
-
-def _each(values: Sequence[float], channels: int) -> list[float]:
-    return list(values) * (channels // len(values))
-
-
-def _with_losses(
-    teachers: Sequence[Teacher],
-    student: _Student,
-    batch: Batch,
-    parts: Sequence[Batch] | None,
-    weight: float,
-    settings: dict[str, Any],
-) -> list[Check]:
-    """What the loss does: at agreement, and when a batch is cut."""
-    found = []
-    with trials.unchanged(student.model, training=False):
-        for teacher in teachers:
-            alone = Distiller(teacher, total_steps=1, stop=1.0, weight=1.0, **settings)
-            values = trials.at_agreement(alone, teacher, student.logits, batch)
-            found.append(checks.check_zero_at_agreement(values[0], values[1], values[2], values[3]).about(teacher.name))
-        parts = parts or trials.halves(batch)
-        if parts is not None:
-            distiller = Distiller(teachers[0], total_steps=1, stop=1.0, weight=weight, **settings)
-            difference, dtype = trials.gradient_difference(student.model, student.logits, distiller, batch, parts)
-            found.append(checks.check_micro_batches(difference, 1e-3 if dtype.itemsize > 2 else 5e-2))
-    return found
-
-
-def _costs(teachers: Sequence[Teacher], student: _Student, batch: Batch, draw: int, window: Window) -> list[Check]:
-    """Time and memory of distilling steps."""
-    with trials.unchanged(student.model, training=True):
-        step, forwards = trials.step_seconds(student.model, student.logits, teachers, batch)
-    forward = min(draw, len(teachers)) * sum(forwards) / len(forwards)
-    steps = 10_000  # so many that the window's ends fall between them
-    found = [checks.check_cost(step, forward, window.distilled_steps(steps) / steps)]
-    memory = trials.memory_of_training(student.model, trials.device_of(batch[0]))
-    return found if memory is None else [*found, checks.check_memory(*memory)]
-
-
-def _standard_error(values: Tensor) -> float:
-    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf

@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.inputs import call, logits_in
 from headstart.distill.losses import widen
 from headstart.distill.nonfinite import finite_rows
 from headstart.distill.objective import IGNORED
-from headstart.errors import HeadstartError
 
 Batch = tuple[Any, Any]  # inputs, labels
-Forward = Callable[[nn.Module, Any], Tensor]
 
 _NO_CLASS = -1  # a label of no class, in a row that counts
 
@@ -101,21 +98,6 @@ def _are_probabilities(rows: Tensor) -> bool:
 def valid(labels: Tensor, classes: int) -> Tensor:
     """Which rows have a label that is a class's index."""
     return (labels != IGNORED) & (labels >= 0) & (labels < classes)
-
-
-def student_logits(model: nn.Module, inputs: Any) -> Tensor:
-    """What a student gives, `[..., classes]`.
-
-    Raises:
-        HeadstartError: It gives no logits.
-    """
-    logits = logits_in(call(model, inputs))
-    if logits is None:
-        raise HeadstartError(
-            "the student's forward gave no logits; it must return a tensor or an object with `logits`, or give "
-            "doctor(forward=lambda model, inputs: ...)"
-        )
-    return logits
 
 
 def shared_parameters(model: nn.Module, teacher: nn.Module) -> list[str]:

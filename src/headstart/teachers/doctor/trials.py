@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from headstart.distill import Distiller, Teacher
-from headstart.distill.inputs import each_tensor, first_tensor
-from headstart.distill.objective import IGNORED
+from headstart.distill.heads.several import Names, outputs_of
+from headstart.distill.inputs import each_tensor, first_tensor, tensors
+from headstart.distill.objective import labelled
 from headstart.teachers.doctor.observe import Batch
+from headstart.teachers.doctor.student import Student
 
 _REPEATS = 3
 _ADAM = 8  # bytes of state for each weight: two numbers in float32
-
-Logits = Callable[[Any], Tensor]
 
 
 @contextmanager
@@ -43,13 +44,13 @@ def unchanged(model: nn.Module, *, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def at_agreement(distiller: Distiller, teacher: Teacher, student: Logits, batch: Batch) -> tuple[float, ...]:
+def at_agreement(distiller: Distiller, teacher: Teacher, student: Student, batch: Batch) -> tuple[float, ...]:
     """The loss of a teacher against itself and of the student against it, each with the norm of its gradient.
 
     Args:
         distiller: With this teacher alone, and weight 1.
         teacher: The teacher.
-        student: The student's logits of inputs.
+        student: The student.
         batch: Inputs and labels.
 
     Returns:
@@ -57,11 +58,21 @@ def at_agreement(distiller: Distiller, teacher: Teacher, student: Logits, batch:
     """
     inputs, labels = batch
     found: list[float] = []
-    for logits in (teacher.logits(inputs), student(inputs)):
-        given = logits.detach().float().requires_grad_()
-        loss = distiller(given.new_zeros(()), given, inputs, labels=labels)
-        found += [float(loss.detach()), float(torch.autograd.grad(loss, given)[0].norm())]
+    names = student.names
+    theirs = teacher.several(inputs, None, names) if names else teacher.logits(inputs)
+    for logits in (_by_name(theirs, names), student.logits(inputs)):
+        _, heads = outputs_of(logits, None)
+        given = [head.logits.detach().float().requires_grad_() for head in heads]
+        whole = _by_name(given if names else given[0], names)
+        loss = distiller(given[0].new_zeros(()), whole, inputs, labels=_by_name(labels, names))
+        norms = [float(part.norm()) for part in torch.autograd.grad(loss, given)]
+        found += [float(loss.detach()), math.hypot(*norms)]
     return tuple(found)
+
+
+def _by_name(given: Any, names: Names) -> Any:
+    """What several heads have, by their names; what has none as it is."""
+    return dict(zip(names, given, strict=True)) if names and isinstance(given, tuple | list) else given
 
 
 def halves(batch: Batch) -> list[Batch] | None:
@@ -80,21 +91,20 @@ def halves(batch: Batch) -> list[Batch] | None:
 
 
 def gradient_difference(
-    model: nn.Module, student: Logits, distiller: Distiller, batch: Batch, parts: Sequence[Batch]
+    student: Student, distiller: Distiller, batch: Batch, parts: Sequence[Batch]
 ) -> tuple[float, torch.dtype]:
     """How far the gradient of a batch is from the sum over its parts, over its norm; and the logits' dtype."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    count = int((batch[1] != IGNORED).sum())
+    parameters = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
+    count = int(labelled(next(tensors(batch[1]))).sum())
     dtype = torch.float32
 
     def gradient(pieces: Sequence[Batch]) -> list[Tensor]:
         nonlocal dtype
         total = [torch.zeros_like(parameter) for parameter in parameters]
         for inputs, labels in pieces:
-            logits = student(inputs)
-            dtype = logits.dtype
-            task = _task_loss(logits, labels, count)
-            loss = distiller(task, logits, inputs, labels=labels, num_items=count)
+            logits = student.logits(inputs)
+            dtype = next(tensors(logits)).dtype
+            loss = distiller.loss(logits, labels, inputs, num_items=count)
             for sum_, part in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if part is not None:
                     sum_ += part
@@ -107,18 +117,28 @@ def gradient_difference(
 
 
 def step_seconds(
-    model: nn.Module, student: Logits, teachers: Sequence[Teacher], batch: Batch
+    student: Student, closed: Distiller, teachers: Sequence[Teacher], batch: Batch
 ) -> tuple[float, list[float]]:
-    """Median seconds of the student's forward and backward, and of each teacher's forward; measured in turn."""
+    """Median seconds of the student's forward and backward, and of each teacher's forward; measured in turn.
+
+    Args:
+        student: The student.
+        closed: A Distiller whose window is closed, so that it gives the task loss.
+        teachers: Those to time.
+        batch: Inputs and labels.
+    """
     inputs, labels = batch
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    device = labels.device
+    parameters = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
+    device = device_of(inputs)
 
     def step() -> None:
-        loss = _task_loss(student(inputs), labels, max(len(labels), 1))
+        loss = closed.loss(student.logits(inputs), labels, inputs)
         torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    calls: list[Callable[[], Any]] = [step, *(lambda t=teacher: t.logits(inputs) for teacher in teachers)]
+    def ask(teacher: Teacher) -> Any:
+        return teacher.several(inputs, None, student.names) if student.names else teacher.logits(inputs)
+
+    calls: list[Callable[[], Any]] = [step, *(partial(ask, teacher) for teacher in teachers)]
     times: list[list[float]] = [[] for _ in calls]
     for repeat in range(_REPEATS + 1):
         for index, call in enumerate(calls):
@@ -146,11 +166,6 @@ def memory_of_training(model: nn.Module, device: torch.device) -> tuple[int, int
         return peak + state, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ImportError, AttributeError, ValueError, OSError):
         return None
-
-
-def _task_loss(logits: Tensor, labels: Tensor, count: int) -> Tensor:
-    rows = logits.flatten(0, -2)
-    return F.cross_entropy(rows.float(), labels.flatten(), ignore_index=IGNORED, reduction="sum") / max(count, 1)
 
 
 def _seconds(call: Callable[[], Any], device: torch.device) -> float:
