@@ -45,7 +45,7 @@ def _watch(record: dict[str, Any]) -> None:
 
     def noted(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         record["losses"].append(self.detach().double().sum())
-        return backward(self, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return backward(self, *args, **kwargs)
 
     def before(optimizer: Optimizer, *_: Any) -> None:
         if not record["weights"]:
