@@ -22,7 +22,7 @@ from headstart.init.picks import kind, whole
 from headstart.init.plan import Take, takes_by_roles
 from headstart.init.refuse import check_options, check_rows, check_sides
 from headstart.init.roles import OF_CONTENT
-from headstart.init.side import Side
+from headstart.init.side import Side, all_finite
 from headstart.init.view import View, views
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -194,7 +194,7 @@ def _made(
         row = replace(row, what=f"{what} and compensated") if values.shape != row.source_shape else row
     shrink, perturb = mix if isinstance(current, nn.Parameter) else (1.0, 0.0)
     value = fill(take, values, current, shrink=shrink, perturb=perturb)
-    if not torch.isfinite(value).all():
+    if not all_finite(value):
         raise InitError(f"source: {origin} has values too large for the student's {current.dtype}; train it in another")
     return row, value
 

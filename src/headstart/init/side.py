@@ -70,7 +70,7 @@ class Side:
                 f"{self.who}: {actual} is quantised ({str(tensor.dtype).removeprefix('torch.')}); "
                 "give the weights as they were before quantisation, or dequantise them first"
             )
-        if not torch.isfinite(tensor).all():
+        if not all_finite(tensor):
             raise InitError(
                 f"{self.who}: {actual} has values that are not finite (nan or inf): it comes from a training that "
                 "diverged, or a damaged file; give an earlier checkpoint"
@@ -97,6 +97,16 @@ class Side:
                 "not what it lies in"
             )
         return tensor
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """No value of it is nan or inf; by its extremes, which a processor finds far sooner than a mask of all values.
+
+    Example:
+        >>> all_finite(torch.tensor([1.0, float("nan")])), all_finite(torch.tensor([1.0])), all_finite(torch.ones(0))
+        (False, True, True)
+    """
+    return tensor.numel() == 0 or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor.detach()))
 
 
 def clean(name: str) -> str:
