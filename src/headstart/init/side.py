@@ -100,17 +100,13 @@ class Side:
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor has neither nan nor inf.
-
-    These always reach the sum, which is found several times as fast as a mask of all entries; a sum may also overflow,
-    and then each entry is looked at.
+    """No value of it is nan or inf; by its extremes, which a processor finds far sooner than a mask of all values.
 
     Example:
-        >>> all_finite(torch.tensor([1.0, float("inf"), float("-inf")])), all_finite(torch.full((2,), 3e38))
-        (False, True)
+        >>> all_finite(torch.tensor([1.0, float("nan")])), all_finite(torch.tensor([1.0])), all_finite(torch.ones(0))
+        (False, True, True)
     """
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    return bool(torch.isfinite(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
+    return tensor.numel() == 0 or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor.detach()))
 
 
 def clean(name: str) -> str:
