@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.distill import Teacher
+from headstart.distill import Teacher, dkd
 from headstart.errors import RecipeError, TeacherError
 from headstart.tasks.images import task as image_task
 from headstart.teachers import load_teacher
 from headstart.train.run import train
 from headstart.train.session import Session
-from tests.tiny import tiny_recipe, write_run
+from tests.tiny import tiny_recipe, write_images, write_run
 
 LOSSES = (None, "kl", "reverse_kl", "jsd", "mse", "dkd")
 
@@ -149,3 +149,18 @@ def test_precision_of_one_run_does_not_bind_the_next(tiny_data: Path) -> None:
         linear.register_forward_hook(lambda _, __, output, seen=inside: seen.append(output.dtype))
         session.train_step(0)
         assert inside == [dtype]
+
+
+def test_dkd_of_mixtures_takes_both_labels(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "data")
+    teacher = write_run(tmp_path / "old")
+    recipe = tiny_recipe(images, data__augment={"mixup": 1.0}, distill={"teachers": [str(teacher)], "loss": "dkd"})
+    session = Session(recipe)
+    batch = session.batch(0)
+    assert batch.mixed is not None and session.pool is not None
+    own, other = session.model.train()(batch.inputs).detach(), session.pool.live[0].logits(batch.inputs)
+    first, second = (dkd(own, other, temperature=4.0, labels=labels) for labels in (batch.labels, batch.mixed.labels))
+    session.train_step(0)
+    assert session.distiller is not None and session.distiller.last is not None
+    expected = (batch.mixed.share * first + (1 - batch.mixed.share) * second).mean()
+    assert session.distiller.last.distill_loss == pytest.approx(expected.item(), rel=1e-3)
