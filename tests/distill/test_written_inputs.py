@@ -79,3 +79,11 @@ def test_a_student_that_cannot_be_tried_is_taken() -> None:
     images = filled()
     logits = Looking()(images)
     assert Distiller(net(), total_steps=4)(logits.sum(), logits, images).isfinite()
+
+
+def test_hooks_see_real_forwards_only() -> None:
+    student, images, seen = Writing(), torch.rand(8, 3, 2, 2), list[Tensor]()
+    student.layers.register_forward_hook(lambda _, __, output: seen.append(output))
+    logits = student(images)
+    Distiller(net(), total_steps=4)(logits.sum(), logits, images)
+    assert len(seen) == 1

@@ -20,7 +20,7 @@ def check_unwritten(inputs: Any, logits: Tensor, teachers: Iterable[nn.Module]) 
     A tensor tells how often it was written to, but not by whom: the loader may have normalised the batch. Only where it
     was written to at all is the student looked up, as the module that holds the parameters its logits depend on, and
     called with tensors that have shapes and no values. Its weights, its buffers and the random generators stay as they
-    are. Where it cannot be called so nothing is said.
+    are. Where it cannot be called so, or has hooks, which would keep what they see, nothing is said.
 
     Args:
         inputs: What the student was given.
@@ -73,6 +73,8 @@ def _holders(leaves: list[Tensor]) -> Iterator[nn.Module]:
 
 def _writes(module: nn.Module, inputs: Any) -> bool:
     """Whether a forward writes into its inputs; False where it cannot be tried."""
+    if any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()):
+        return False
     from torch._subclasses.fake_tensor import FakeTensorMode  # loads much, and is seldom needed
 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
