@@ -19,6 +19,7 @@ PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
 
 # A race of seconds, to see that everything works: its verdict means nothing.
 SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race.arms.distill.budgets=null \
+	race.arms.init.budgets=null race.arms.both.budgets=null \
 	race.calibration_pairs=3
 
 .DEFAULT_GOAL := help
