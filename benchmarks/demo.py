@@ -71,11 +71,11 @@ def figures_of(bank: RaceRecord, races: Sequence[RaceRecord], workers: int) -> d
     figures["seeds_of_a_repetition"] = Figure(value=len(races[0].seeds))
     figures["training_minutes"] = Figure(value=median(map(calibrated_seconds, races)) / 60 / workers, unit="min")
     seeds = len(bank.seeds)
-    for clock in ("calibrated", "flops"):
-        result = primary_result(bank, clock)
+    for result in (result for result in bank.results if result.clock in ("calibrated", "flops")):
         for name, estimate in (("speedup", result.speedup), ("speedup_over_all_qualities", result.overlap_speedup)):
             if estimate is not None:
-                figures[f"{name}.{clock}"] = Figure(value=estimate.value, low=estimate.low, high=estimate.high, n=seeds)
+                figure = Figure(value=estimate.value, low=estimate.low, high=estimate.high, n=seeds)
+                figures[f"{name}.{result.arm}.{result.clock}"] = figure
     if whole.loaded_speedup is not None:
         figures["loaded_speedup"] = Figure(value=whole.loaded_speedup)
     figures |= {f"quality.{arm}.{budget:g}-steps": figure for (arm, budget), figure in qualities(bank).items()}
@@ -85,10 +85,9 @@ def figures_of(bank: RaceRecord, races: Sequence[RaceRecord], workers: int) -> d
     return figures
 
 
-def primary_result(race: RaceRecord, clock: str | None = None) -> ArmResult:
-    """The result of the primary arm on a clock; by default the headline's."""
-    clock = clock or race.headline_clock
-    return next(result for result in race.results if (result.arm, result.clock) == (race.primary, clock))
+def primary_result(race: RaceRecord) -> ArmResult:
+    """The result of the primary arm on the headline's clock."""
+    return next(result for result in race.results if (result.arm, result.clock) == (race.primary, race.headline_clock))
 
 
 def qualities(race: RaceRecord) -> dict[tuple[str, float], Figure]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 from typer.testing import CliRunner
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install headstart[text]")
@@ -19,6 +18,7 @@ pytest.importorskip("lightning", reason="needs lightning: pip install headstart[
 from example_diffs import EXAMPLES, MARK, ROOT, diff, run, written
 from headstart.cli import app
 from headstart.distill import Teacher
+from headstart.distill.targets.source import Keys, Target
 from headstart.records import RaceRecord
 
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "shared")
@@ -44,13 +44,13 @@ def test_there_is_one_for_every_loop() -> None:
 
 @EACH
 def test_it_is_taught_by_what_it_trained_before(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, logits = [], Teacher.logits
+    asked, targets = [], Teacher.targets
 
-    def noting(teacher: Teacher, inputs: object) -> Tensor:
+    def noting(teacher: Teacher, inputs: object, keys: Keys | None = None) -> Target:
         asked.append(teacher.name)
-        return logits(teacher, inputs)
+        return targets(teacher, inputs, keys)
 
-    monkeypatch.setattr(Teacher, "logits", noting)
+    monkeypatch.setattr(Teacher, "targets", noting)
     run(script, ["--steps", "3", "--save", "earlier.pt"])
     assert not asked
     sys.argv = [str(script), "--steps", "4", "--teacher", "earlier.pt", "--record", "record.json"]

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from headstart.distill import Distiller, Teacher
+from headstart.distill.targets.source import Keys, Target
 from headstart.errors import RecipeError
 from headstart.recipe.load import dump_recipe, parse_recipe
 from headstart.recipe.recipe import Recipe
@@ -34,13 +35,13 @@ def test_teachers_are_shown_the_first_images_of_each_micro_batch(
 ) -> None:
     session = Session(recipe(tiny_data, teachers, distill__fraction=0.5, train__accumulate=accumulate))
     seen: list[torch.Tensor] = []
-    logits = Teacher.logits
+    targets = Teacher.targets
 
-    def noted(teacher: Teacher, inputs: torch.Tensor) -> torch.Tensor:
+    def noted(teacher: Teacher, inputs: torch.Tensor, keys: Keys | None = None) -> Target:
         seen.append(inputs)
-        return logits(teacher, inputs)
+        return targets(teacher, inputs, keys)
 
-    monkeypatch.setattr(Teacher, "logits", noted)
+    monkeypatch.setattr(Teacher, "targets", noted)
     session.train_step(0)
     batches = [session.task.batch(0, 24, part=part, parts=accumulate) for part in range(accumulate)]
     expected = [batch.inputs[: 12 // accumulate] for batch in batches]
