@@ -70,9 +70,13 @@ def test_a_large_gain_is_resolved_each_time_and_none_hardly_ever() -> None:
     assert figures["training_minutes"].value == pytest.approx(2 * 3 * 420 * 0.5 / 2 / 60)
 
 
-def test_the_headline_is_calibrated() -> None:
-    assert primary_result(bank()).clock == "calibrated"
-    assert primary_result(bank(), "flops").clock == "flops"
+def test_each_arm_and_clock_has_its_figures() -> None:
+    whole = bank()
+    assert primary_result(whole).clock == "calibrated"
+    figures = figures_of(whole, repetitions(whole, 3, 2), workers=2)
+    assert {"speedup.distill.calibrated", "speedup_over_all_qualities.distill.calibrated"} <= figures.keys()
+    flops = next(result for result in whole.results if (result.arm, result.clock) == ("distill", "flops"))
+    assert ("speedup.distill.flops" in figures) == (flops.speedup is not None)
 
 
 def test_what_the_demo_said() -> None:

@@ -60,8 +60,9 @@ def test_a_loader_may_write_and_nothing_of_the_student_is_touched() -> None:
     class Counted(nn.Sequential):
         def forward(self, images: Tensor) -> Tensor:
             calls.append(1)
-            output: Tensor = super().forward(images)
-            return output
+            for layer in self:
+                images = layer(images)
+            return images
 
     student, images, distiller = Counted(*net()), filled(), Distiller(net(), total_steps=4)
     logits = student(images)
