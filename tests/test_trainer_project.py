@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
 import sys
@@ -44,7 +45,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.delitem(sys.modules, "train", raising=False)
-    for name, value in {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT / "src")}.items():
+    path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
+    for name, value in {"HF_DATASETS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": path}.items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
