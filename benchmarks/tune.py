@@ -77,9 +77,9 @@ def figures_of(records: Mapping[str, list[RunRecord]]) -> dict[str, Figure]:
 
 def run_all(recipes: Mapping[str, Recipe], seeds: list[int], out: Path, workers: int) -> dict[str, list[RunRecord]]:
     """Run each trial with each seed; without seeds once, with the recipe's. Print each as it ends."""
-    jobs = [(name, recipe) for name, recipe in recipes.items()]
+    jobs = list(recipes.items())
     if seeds:
-        jobs = [(name, with_seed(recipe, seed)) for name, recipe in jobs for seed in seeds]
+        jobs = [(name, varied(recipe, {"train.seed": seed}, "seeds")) for name, recipe in jobs for seed in seeds]
     with Workers(workers) as processes, ThreadPoolExecutor(workers) as threads:
 
         def run(job: tuple[str, Recipe]) -> RunRecord:
@@ -93,11 +93,6 @@ def run_all(recipes: Mapping[str, Recipe], seeds: list[int], out: Path, workers:
         for (name, _), record in zip(jobs, threads.map(run, jobs), strict=True):
             records[name].append(record)
     return records
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe with another seed."""
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
 
 
 def main() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from headstart.config import SEEDS, Config
 
 
-class MlmModel(Config):
-    """The student: any encoder of transformers that has a masked-LM head."""
+class LanguageModel(Config):
+    """A student of transformers, by its type and size or as a checkpoint's."""
 
-    name: str = "bert"
-    """`bert`, `roberta`, `distilbert`, `modernbert`, or another model type of transformers; `hub:OWNER/NAME` (or
-    `hub:FOLDER`) for the architecture of a checkpoint."""
-    size: Literal["tiny", "mini", "small", "medium", "base"] | None = None
-    """Layers x width: tiny 2 x 128, mini 4 x 256, small 4 x 512, medium 8 x 512, with heads of 64 (Turc et al., arXiv
-    1908.08962); base: what transformers' config class has by itself. null: base, or the size of what `hub:` names."""
+    name: str
+    """Which model it is."""
+    size: str | None = None
+    """A named size."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Settings of transformers' config class by its own names, over those of `size`; for example
     `{num_hidden_layers: 4, hidden_size: 128}`."""
@@ -27,15 +25,29 @@ class MlmModel(Config):
     @property
     def checkpoint(self) -> str | None:
         """The Hub's name, or the folder, after `hub:`."""
-        return _checkpoint_of(self.name)
+        return self.name.removeprefix("hub:") if self.name.startswith("hub:") else None
 
     @model_validator(mode="after")
-    def _fitting_a_checkpoint(self) -> MlmModel:
-        _check_checkpoint(self.name, self.size, self.pretrained)
+    def _fitting_a_checkpoint(self) -> Self:
+        if self.checkpoint is None and self.pretrained:
+            raise ValueError(f"pretrained needs a checkpoint, and {self.name!r} names none; give name: hub:OWNER/NAME")
+        if self.checkpoint is not None and self.size is not None:
+            raise ValueError(f"{self.name!r} has a size of its own; leave size={self.size!r} out, or change config")
         return self
 
 
-class ClmModel(Config):
+class MlmModel(LanguageModel):
+    """The student: any encoder of transformers that has a masked-LM head."""
+
+    name: str = "bert"
+    """`bert`, `roberta`, `distilbert`, `modernbert`, or another model type of transformers; `hub:OWNER/NAME` (or
+    `hub:FOLDER`) for the architecture of a checkpoint."""
+    size: Literal["tiny", "mini", "small", "medium", "base"] | None = None
+    """Layers x width: tiny 2 x 128, mini 4 x 256, small 4 x 512, medium 8 x 512, with heads of 64 (Turc et al., arXiv
+    1908.08962); base: what transformers' config class has by itself. null: base, or the size of what `hub:` names."""
+
+
+class ClmModel(LanguageModel):
     """The student: any causal language model of transformers."""
 
     name: str = "llama"
@@ -45,33 +57,6 @@ class ClmModel(Config):
     """Layers x width: 1m 4 x 128, 5m 6 x 256, 25m 8 x 512, 60m 14 x 640 (named by their parameters without embeddings),
     135m 30 x 576 and 360m 32 x 960 (SmolLM2, arXiv 2502.02737), 1b 16 x 2048 (Llama 3.2). Heads are of 64; embeddings
     and head share a matrix. null: what transformers' config class has by itself, or the size of what `hub:` names."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """Settings of transformers' config class by its own names, over those of `size`; for example
-    `{num_hidden_layers: 4, hidden_size: 128}`."""
-    pretrained: bool = False
-    """Start from the checkpoint's weights too (safetensors only), not from fresh ones; for `hub:`."""
-
-    @property
-    def checkpoint(self) -> str | None:
-        """The Hub's name, or the folder, after `hub:`."""
-        return _checkpoint_of(self.name)
-
-    @model_validator(mode="after")
-    def _fitting_a_checkpoint(self) -> ClmModel:
-        _check_checkpoint(self.name, self.size, self.pretrained)
-        return self
-
-
-def _checkpoint_of(name: str) -> str | None:
-    return name.removeprefix("hub:") if name.startswith("hub:") else None
-
-
-def _check_checkpoint(name: str, size: str | None, pretrained: bool) -> None:
-    checkpoint = _checkpoint_of(name)
-    if checkpoint is None and pretrained:
-        raise ValueError(f"pretrained needs a checkpoint, and {name!r} names none; give name: hub:OWNER/NAME")
-    if checkpoint is not None and size is not None:
-        raise ValueError(f"{name!r} has a size of its own; leave size={size!r} out, or change config")
 
 
 class TextSource(Config):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.distill import cross_entropy
-from headstart.errors import RecipeError
-from headstart.records import write_atomically
 from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.config import MlmData, MlmModel
@@ -21,14 +17,15 @@ from headstart.tasks.text.corpus import Corpus
 from headstart.tasks.text.masking import IGNORED, Masked, Masking
 from headstart.tasks.text.model_config import build_config
 from headstart.tasks.text.models import build_model, load_checkpoint
+from headstart.tasks.text.packed_text import PackedText
 from headstart.tasks.text.packing import Sequences
 from headstart.tasks.text.tokenizer import read_tokenizer
-from headstart.tasks.text.vocabulary import first_difference, read_vocabulary
+from headstart.tasks.text.vocabulary import read_vocabulary
 
 _HELD_OUT_SEED = 20221101  # the held-out masking is the same for every run, whatever its seed
 
 
-class MaskedLM:
+class MaskedLM(PackedText):
     """Sequences of tokens, some of them hidden, which the model is to name; a batch is a pure function of (seed, step).
 
     A batch's inputs are `input_ids`, `[sequences, length]`, and `masked_rows`, as `attach_masked_head` has them; its
@@ -47,9 +44,10 @@ class MaskedLM:
         RecipeError: The model's type, size or settings are unknown or impossible.
     """
 
+    name = "mlm"
+    model: MlmModel
+    data: MlmData
     metric = "masked-LM loss"
-    higher_is_better = False
-    own_loss = False
 
     def __init__(
         self,
@@ -61,14 +59,12 @@ class MaskedLM:
         label_smoothing: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model, self.data, self.corpus, self.seed, self.label_smoothing = model, data, corpus, seed, label_smoothing
-        self.device = torch.device(device)
-        self.samples = len(corpus.train)
-        self.vocabulary = read_vocabulary(corpus.tokenizer, f"data.tokenizer={data.tokenizer!r}")
-        self.num_classes = self.vocabulary.size
-        self.config = build_config(model, self.vocabulary)
-        self._masking = Masking(self.vocabulary, data.mask, device=device)
-        self._order = corpus.order(seed)
+        vocabulary = read_vocabulary(corpus.tokenizer, f"data.tokenizer={data.tokenizer!r}")
+        config = build_config(model, vocabulary)
+        super().__init__(
+            model, data, corpus, vocabulary, config, seed=seed, label_smoothing=label_smoothing, device=device
+        )
+        self._masking = Masking(vocabulary, data.mask, device=device)
 
     def build_model(self) -> nn.Module:
         """A new student: with fresh weights, or those of its checkpoint, whose tokenizer must be the corpus's."""
@@ -76,22 +72,8 @@ class MaskedLM:
         if checkpoint is None or not self.model.pretrained:
             return build_model(self.config, columns=self.vocabulary.size, length=self.data.length)
         own = read_vocabulary(read_tokenizer(checkpoint), checkpoint)
-        if reason := first_difference(self.vocabulary, own):
-            raise RecipeError(
-                f"model: {checkpoint} was trained with another tokenizer than the text is cut with ({reason}); set "
-                f"data.tokenizer to {checkpoint}"
-            )
+        self._check_tokenizer(checkpoint, own)
         return load_checkpoint(checkpoint, columns=self.vocabulary.size, length=self.data.length, config=self.config)
-
-    def describe(self) -> dict[str, Any]:
-        """Configuration and vocabulary: what turns weights into a teacher (`restore_model`)."""
-        return {
-            "task": "mlm",
-            "model": self.model.model_dump(),
-            "config": json.loads(self.config.to_json_string(use_diff=False)),
-            "vocabulary": self.vocabulary.describe(),
-            "length": self.data.length,
-        }
 
     def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
         """A step's sequences, shuffled by epoch, masked anew; a last batch that would not be full is left out.
@@ -129,11 +111,9 @@ class MaskedLM:
         The sequences are `data.evaluate_sequences` at most, spread evenly over the held-out text; all of them, or one
         of several parts.
         """
-        available = len(self.corpus.held_out)
-        count = min(available, self.data.evaluate_sequences or available)
         loss, right, rows = torch.zeros(3, dtype=torch.float64, device=self.device)
-        chosen = torch.arange(count) * available // count
-        for samples, counted in held_out_batches(count, size, part=part, parts=parts):
+        chosen = self._judged()
+        for samples, counted in held_out_batches(len(chosen), size, part=part, parts=parts):
             masked = self._masked(self.corpus.held_out, chosen[samples], _HELD_OUT_SEED, 0)
             logits = forward(_inputs(masked)).float()
             labels = masked.labels.view(len(samples), -1).clone()
@@ -145,14 +125,8 @@ class MaskedLM:
         found = rows.clamp(min=1)
         return Evaluation(float(loss / found), {"masked_accuracy": float(right / found)}, int(rows))
 
-    def save_beside(self, folder: Path) -> None:
-        """Write what the text was; and configuration and tokenizer, as transformers' `from_pretrained` reads them."""
-        write_atomically(folder / "text.json", json.dumps(self.corpus.describe(), indent=1).encode())
-        self.config.save_pretrained(folder)
-        self.corpus.save_tokenizer(folder)
-
     def _masked(self, sequences: Sequences, samples: Tensor, seed: int, epoch: int) -> Masked:
-        tokens = sequences.rows(samples).to(self.device, non_blocking=True)
+        tokens = self._tokens(sequences, samples)
         return self._masking(tokens, samples.to(self.device, non_blocking=True), seed=seed, epoch=epoch)
 
 

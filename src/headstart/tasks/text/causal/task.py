@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +13,6 @@ from torch.nn import functional as F
 from headstart.distill import cross_entropy
 from headstart.distill.fused import linear_cross_entropy
 from headstart.distill.projection import Logits, Projection
-from headstart.errors import RecipeError
-from headstart.records import write_atomically
 from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.causal.head import ROWS
@@ -26,12 +22,13 @@ from headstart.tasks.text.causal.packing import positions_in_documents
 from headstart.tasks.text.causal.tokenizer import boundary, read_causal_tokenizer
 from headstart.tasks.text.config import ClmData, ClmModel
 from headstart.tasks.text.corpus import Corpus
-from headstart.tasks.text.vocabulary import first_difference, read_vocabulary
+from headstart.tasks.text.packed_text import PackedText
+from headstart.tasks.text.vocabulary import read_vocabulary
 
 _AT_ONCE = 2**24  # held-out logits that exist at a time
 
 
-class CausalLM:
+class CausalLM(PackedText):
     """Sequences of tokens, each to be predicted from those before it; a batch is a pure function of (seed, step).
 
     A batch's inputs are `input_ids`, `[sequences, length]`, with documents apart their `position_ids`, and
@@ -55,9 +52,10 @@ class CausalLM:
         RecipeError: The model's type, size or settings are unknown or impossible.
     """
 
+    name = "clm"
+    model: ClmModel
+    data: ClmData
     metric = "next-token loss"
-    higher_is_better = False
-    own_loss = False
 
     def __init__(
         self,
@@ -69,15 +67,13 @@ class CausalLM:
         label_smoothing: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model, self.data, self.corpus, self.seed, self.label_smoothing = model, data, corpus, seed, label_smoothing
-        self.device = torch.device(device)
-        self.samples = len(corpus.train)
         origin = f"data.tokenizer={data.tokenizer!r}"
-        self.vocabulary = read_vocabulary(corpus.tokenizer, origin, needed=())
-        self.num_classes = self.vocabulary.size
+        vocabulary = read_vocabulary(corpus.tokenizer, origin, needed=())
         self._boundary = boundary(corpus.tokenizer, origin)
-        self.config = build_causal_config(model, self.vocabulary, self._boundary)
-        self._order = corpus.order(seed)
+        config = build_causal_config(model, vocabulary, self._boundary)
+        super().__init__(
+            model, data, corpus, vocabulary, config, seed=seed, label_smoothing=label_smoothing, device=device
+        )
 
     def build_model(self) -> nn.Module:
         """A new student: with fresh weights, or those of its checkpoint, whose tokenizer must be the corpus's."""
@@ -90,22 +86,8 @@ class CausalLM:
         if checkpoint is None or not self.model.pretrained:
             return build_causal_model(self.config, **fit)
         own = read_vocabulary(read_causal_tokenizer(checkpoint), checkpoint, needed=())
-        if reason := first_difference(self.vocabulary, own):
-            raise RecipeError(
-                f"model: {checkpoint} was trained with another tokenizer than the text is cut with ({reason}); set "
-                f"data.tokenizer to {checkpoint}"
-            )
+        self._check_tokenizer(checkpoint, own)
         return load_causal_checkpoint(checkpoint, config=self.config, **fit)
-
-    def describe(self) -> dict[str, Any]:
-        """Configuration and vocabulary: what turns weights into a teacher (`restore_causal_model`)."""
-        return {
-            "task": "clm",
-            "model": self.model.model_dump(),
-            "config": json.loads(self.config.to_json_string(use_diff=False)),
-            "vocabulary": self.vocabulary.describe(),
-            "length": self.data.length,
-        }
 
     def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
         """A step's sequences, shuffled by epoch; a last batch that would not be full is left out.
@@ -117,8 +99,7 @@ class CausalLM:
             parts: How many equal parts there are.
         """
         samples, epoch = self._order.part(step, size, part, parts)
-        tokens = self.corpus.train.rows(samples).to(self.device, non_blocking=True)
-        inputs, labels = self._shifted(tokens)
+        inputs, labels = self._shifted(self._tokens(self.corpus.train, samples))
         return Batch(inputs, labels, samples, epoch)
 
     def forward(self, model: nn.Module, inputs: Any) -> Logits:
@@ -143,27 +124,18 @@ class CausalLM:
         of several parts. Bits per byte are the cross-entropy over log 2, times tokens per byte of all held-out text
         (The Pile, arXiv 2101.00027, section 3.1), those between documents counted.
         """
-        available = len(self.corpus.held_out)
-        count = min(available, self.data.evaluate_sequences or available)
         loss, right, rows = torch.zeros(3, dtype=torch.float64, device=self.device)
-        chosen = torch.arange(count) * available // count
-        for samples, counted in held_out_batches(count, size, part=part, parts=parts):
-            tokens = self.corpus.held_out.rows(chosen[samples]).to(self.device, non_blocking=True)
-            inputs, labels = self._shifted(tokens)
+        chosen = self._judged()
+        for samples, counted in held_out_batches(len(chosen), size, part=part, parts=parts):
+            inputs, labels = self._shifted(self._tokens(self.corpus.held_out, chosen[samples]))
             labels = labels[: counted * (self.data.length - 1)]
-            found, hits = _judged(forward(inputs), labels)
+            found, hits = _sums(forward(inputs), labels)
             loss, right, rows = loss + found, right + hits, rows + len(labels)
         mean, share = float(loss / rows.clamp(min=1)), float(right / rows.clamp(min=1))
         others = {"next_token_accuracy": share}
         if (tokens_per_byte := self._tokens_per_byte()) is not None:
             others["bits_per_byte"] = mean / math.log(2) * tokens_per_byte
         return Evaluation(mean, others, int(rows))
-
-    def save_beside(self, folder: Path) -> None:
-        """Write what the text was; and configuration and tokenizer, as transformers' `from_pretrained` reads them."""
-        write_atomically(folder / "text.json", json.dumps(self.corpus.describe(), indent=1).encode())
-        self.config.save_pretrained(folder)
-        self.corpus.save_tokenizer(folder)
 
     def _shifted(self, tokens: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """What the model is given, and the token after each place but a sequence's last: the one place that shifts."""
@@ -180,7 +152,7 @@ class CausalLM:
         return (text["tokens"] + text["documents"] * len(self._boundary)) / text["bytes"]
 
 
-def _judged(logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _sums(logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the cross-entropies of the first rows, and how many labels have the largest logit."""
     loss, right = torch.zeros(2, dtype=torch.float64, device=labels.device)
     classes = len(logits.weight) if isinstance(logits, Projection) else logits.shape[-1]
