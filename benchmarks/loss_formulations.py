@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import torch
@@ -103,7 +104,7 @@ def torchdistill(work: Work) -> Tensor:
 
 def trl(work: Work) -> Tensor:
     """TRL's generalised JSD with its defaults, in float32. Another objective: JSD at T = 1, and no task loss."""
-    import_torchvision()
+    _before_trl()
     return peer_losses.trl_gkd(work.student.float(), work.teacher.float(), work.labels, {})
 
 
@@ -136,7 +137,7 @@ def linear_liger(work: Work) -> Tensor:
 
 def linear_trl(work: Work) -> Tensor:
     """What TRL's `DistillationTrainer` calls, as forward KL. Another objective: no task loss."""
-    import_torchvision()
+    _before_trl()
     function = importlib.import_module("trl.trainer.distillation_trainer")._chunked_divergence_loss
     hidden, mask = (work.hidden[None], work.teacher_hidden[None]), torch.ones_like(work.labels)[None]
     loss: Tensor = function(*hidden, work.weight, work.teacher_weight, mask, 0.0, temperature=TEMPERATURE)[0]
@@ -160,6 +161,12 @@ def installed(formulation: Formulation) -> bool:
     packages = {"torchdistill": "torchdistill", "trl": "trl", "linear_trl": "trl", "linear_liger": "liger_kernel"}
     package = packages.get(formulation.__name__)
     return package is None or importlib.util.find_spec(package) is not None
+
+
+def _before_trl() -> None:
+    """TRL needs no torchvision, but imports one that is there, and stumbles over one made for another torch."""
+    with suppress(ModuleNotFoundError):
+        import_torchvision()
 
 
 def _usual(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

@@ -80,12 +80,7 @@ def _train_config(temperature: float, weight: float, sgd: dict[str, Any]) -> dic
 
 
 def import_torchvision() -> None:
-    """Import it, if it is there, also where its compiled part does not fit this torch: none of its operators is needed.
-
-    What imports it only if it is there, as TRL does, stumbles over one that does not fit.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
+    """Import it also where its compiled part does not fit this torch: none of its operators is needed here."""
     try:
         importlib.import_module("torchvision")
     except RuntimeError:  # "operator torchvision::nms does not exist"
