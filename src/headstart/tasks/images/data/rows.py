@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from headstart.errors import DataError
 from headstart.extras import recipes_extra
 from headstart.tasks.images.data.decode import Encoded
+from headstart.tasks.images.data.trees import named
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset, Features
-
-_NAMED = 5  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,10 @@ def read_tree(files: Sequence[Path], classes: tuple[str, ...], tree: Path, *colu
     depth = len(tree.parts)
     names = [path.parts[depth] for path in files]
     if unknown := sorted(set(names) - set(index)):
-        known = ", ".join(classes[:_NAMED]) + (f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else "")
         raise DataError(
-            f"{tree / unknown[0]}: the training split has no class of that name; it has {known}. The folders in a "
-            "split are the classes: sort its images into folders of those names, or leave the split out and judge by "
-            "a part of the training images (data.evaluate: validation, data.holdout)"
+            f"{tree / unknown[0]}: the training split has no class of that name; it has {named(classes)}. The "
+            "folders in a split are the classes: sort its images into folders of those names, or leave the split out "
+            "and judge by a part of the training images (data.evaluate: validation, data.holdout)"
         )
     return Rows(files, [index[name] for name in names], classes)
 

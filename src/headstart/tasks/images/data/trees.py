@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,12 +43,12 @@ class Tree:
         empty = [name for name, images in by_class.items() if not images]
         if len(empty) == len(by_class):
             raise DataError(
-                f"{self.path}: the split is empty: no file in {_named(empty)}, or at any depth below, ends in "
+                f"{self.path}: the split is empty: no file in {named(empty)}, or at any depth below, ends in "
                 f"{_ENDINGS}; give images of those kinds, each in a folder of its class"
             )
         if empty and all_classes:
             raise DataError(
-                f"{self.path}: no image of {len(empty)} of the {len(by_class)} classes: no file in {_named(empty)}, or "
+                f"{self.path}: no image of {len(empty)} of the {len(by_class)} classes: no file in {named(empty)}, or "
                 f"at any depth below, ends in {_ENDINGS}; add some, or remove what is no class"
             )
         return [path for images in by_class.values() for path in images]
@@ -118,13 +118,14 @@ def _by_split(folder: Path, trees: list[Path]) -> Mapping[str, Tree]:
 def _without_splits(folder: Path, inner: list[Path]) -> str:
     names = [path.name for path in inner]
     return (
-        f"{folder} holds images in folders ({_named(names)}), but not by split. If these are the classes, move them "
+        f"{folder} holds images in folders ({named(names)}), but not by split. If these are the classes, move them "
         f"into {folder / 'train'}, and images to judge by into {folder / 'test'} (or val) in the same way; without the "
         "latter, judge by a part of the training images: data.evaluate: validation, data.holdout: 1000"
     )
 
 
-def _named(names: list[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are, for messages."""
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
