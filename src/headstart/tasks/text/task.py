@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from headstart.distill import cross_entropy
 from headstart.errors import RecipeError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.config import MlmData, MlmModel

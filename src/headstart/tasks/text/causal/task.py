@@ -16,7 +16,7 @@ from headstart.distill import cross_entropy
 from headstart.distill.fused import linear_cross_entropy
 from headstart.distill.projection import Logits, Projection
 from headstart.errors import RecipeError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.order import held_out_batches
 from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.causal.head import ROWS
