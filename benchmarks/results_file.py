@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from headstart.records import Amount, Finite, Record, write_atomically
+from headstart.files import write_atomically
+from headstart.records import Amount, Finite, Record
 from headstart.train.costs.environment import environment
 
 RESULTS = Path(__file__).resolve().parent / "results"

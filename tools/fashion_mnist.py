@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 from headstart.errors import DataError, HeadstartError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.places import ORIGIN_FILE, cache_folder
 from program import run
 

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from headstart.errors import HeadstartError, TeacherError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train.state.run_folder import RECIPE
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from headstart.errors import DataError, HeadstartError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.places import ORIGIN_FILE, cache_folder
 from program import run
 

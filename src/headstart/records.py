@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headstart.errors import HeadstartError
+from headstart.files import atomic_file as atomic_file
+from headstart.files import write_atomically as write_atomically
 
 Clock = Literal["calibrated", "seconds", "flops"]
 Curve = Literal["separate", "cyclic"]
@@ -311,36 +310,3 @@ def read_record(kind: type[R], path: str | os.PathLike[str]) -> R:
 def write_record(record: Record, path: str | os.PathLike[str]) -> None:
     """Write a record as JSON, atomically: readers see the old file or the new one, never half of it."""
     write_atomically(path, json.dumps(record.model_dump(mode="json"), indent=1).encode())
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    with atomic_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file to write that takes its place, flushed to disk, once the block has ended without an error.
-
-    Until then it lies beside its place as `.NAME.*.tmp`, and whatever was there before stays.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with atomic_file(f"{folder}/new") as file:
-        ...         _ = file.write(b"all of it")
-        ...     os.listdir(folder)
-        ['new']
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from torch import nn
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+
+from headstart.adapters.model_head import inside
 
 # Causal models whose names transformers' own LOSS_MAPPING does not know.
 _CAUSAL = {
@@ -27,9 +27,7 @@ def is_causal(model: nn.Module) -> bool:
         >>> is_causal(nn.Linear(2, 3))
         False
     """
-    model = getattr(model, "_orig_mod", model)  # torch.compile's
-    if hasattr(model, "get_base_model"):  # PEFT's
-        model = cast(Any, model).get_base_model()
+    model = inside(model)
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return False  # its decoder is given the shifted ones
     return LOSS_MAPPING.get(getattr(model, "loss_type", "")) is ForCausalLMLoss or type(model).__name__ in _CAUSAL

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from headstart.adapters.model_head import inside
 from headstart.adapters.vocabulary import tokens_of
 from headstart.distill import Teacher
-from headstart.distill.class_names import class_map
+from headstart.distill.class_names import class_map, first_few
 from headstart.errors import TeacherError
 
 
@@ -36,22 +37,16 @@ def share_class_names(student: nn.Module, teachers: Iterable[Teacher], *, maps: 
             continue
         if maps:
             raise TeacherError(
-                f"teacher {teacher.name!r}: its classes are {_told(own)}, the student's {_told(wanted or [])}; of maps "
-                "they have to stand in the same order: give a module that puts them into the student's"
+                f"teacher {teacher.name!r}: its classes are {first_few(own)}, the student's {first_few(wanted or [])}; "
+                "of maps they have to stand in the same order: give a module that puts them into the student's"
             )
         teacher.classes = tuple(index)
 
 
 def names_of(model: Any) -> list[str] | None:
     """What a model's configuration calls its classes, in their order; None where it does not, or has tokens."""
-    model = getattr(model, "_orig_mod", model)  # torch.compile's
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
-    names = getattr(getattr(model, "config", None), "id2label", None)
+    names = getattr(getattr(inside(model), "config", None), "id2label", None)
     if not isinstance(names, dict) or not names or tokens_of(model) is not None:
         return None
     found = [str(names[index]) for index in sorted(names, key=int)]
     return None if all(name.startswith("LABEL_") for name in found) else found
-
-
-def _told(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")

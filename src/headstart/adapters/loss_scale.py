@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headstart.adapters.model_head import BACKGROUND
 from headstart.distill.losses import widen
 from headstart.distill.objective import IGNORED
 
-_BACKGROUND = 255  # what models for maps of classes ignore, beside -100
 _ROWS = 256  # looked at together; a gradient has the same divisor in each, so that so many do
 
 
@@ -71,7 +71,7 @@ def totals(logits: Tensor, labels: Tensor) -> list[Total]:
         return [_cross_entropies(logits, labels)]
     if logits.dim() == 4 and labels.dim() == 3 and len(logits) == len(labels):
         maps = F.interpolate(widen(logits), labels.shape[-2:], mode="bilinear", align_corners=False)
-        return [_cross_entropies(maps.movedim(1, -1), torch.where(labels == _BACKGROUND, IGNORED, labels))]
+        return [_cross_entropies(maps.movedim(1, -1), torch.where(labels == BACKGROUND, IGNORED, labels))]
     return []
 
 

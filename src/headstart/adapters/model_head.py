@@ -16,7 +16,7 @@ from headstart.errors import HeadstartError
 Logits: TypeAlias = Tensor | dict[str, Tensor]  # of one head, or of several by name
 
 _ANSWER = ("start_logits", "end_logits")  # what models for question answering call theirs
-_BACKGROUND = 255  # what models for maps of classes ignore, beside -100
+BACKGROUND = 255  # what models for maps of classes ignore, beside -100
 
 # By the ends of transformers' own names.
 _NO_LOGITS = {
@@ -44,6 +44,17 @@ _CLASSIFIERS = (
 _KINDS = {"regression": "values", "multi_label_classification": "labels", "single_label_classification": "classes"}
 
 
+def inside(model: Any) -> Any:
+    """The model inside `torch.compile` and PEFT.
+
+    Example:
+        >>> inside(nn.Linear(2, 3))
+        Linear(in_features=2, out_features=3, bias=True)
+    """
+    model = getattr(model, "_orig_mod", model)  # torch.compile's
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+
+
 def check_model(model: nn.Module) -> None:
     """Refuse a model whose outputs no loss of ours means something for.
 
@@ -53,7 +64,7 @@ def check_model(model: nn.Module) -> None:
     Example:
         >>> check_model(nn.Linear(2, 3))
     """
-    reason = why_not(type(_inside(model)))
+    reason = why_not(type(inside(model)))
     if reason is not None:
         raise HeadstartError(reason)
 
@@ -88,7 +99,7 @@ def head_options(model: Any, labels: Any = None) -> dict[str, Any]:
         >>> head_options(nn.Linear(2, 3))
         {}
     """
-    names, config = _names(model), getattr(_inside(model), "config", None)
+    names, config = _names(model), getattr(inside(model), "config", None)
     if any(name.endswith("ForQuestionAnswering") for name in names) and getattr(config, "return_dict", True) is False:
         raise HeadstartError(
             "a tuple does not name an answer's start and end; set return_dict=True in the student's configuration"
@@ -175,17 +186,12 @@ def small_maps(labels: Tensor, logits: Tensor) -> Tensor:
         tensor([[[1]]])
     """
     small = F.interpolate(labels.unsqueeze(1).double(), logits.shape[-2:], mode="nearest").squeeze(1).long()
-    return torch.where(small == _BACKGROUND, IGNORED, small)
-
-
-def _inside(model: Any) -> Any:
-    model = getattr(model, "_orig_mod", model)  # torch.compile's
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
+    return torch.where(small == BACKGROUND, IGNORED, small)
 
 
 def _names(model: Any) -> list[str]:
     """Of its class, and of those of transformers that this is made from."""
-    return _names_of(type(_inside(model)))
+    return _names_of(type(inside(model)))
 
 
 def _names_of(kind: type) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from headstart.adapters.model_head import inside
 from headstart.errors import HeadstartError
 from headstart.generators import noted
 
@@ -182,7 +183,7 @@ def _answering(backbone: nn.Module, outputs: Any) -> Iterator[None]:
 
 def _backbone(student: Any) -> nn.Module | None:
     """What gives the states that the head of a model of transformers makes logits of; PEFT's is the model inside."""
-    model = student.get_base_model() if hasattr(student, "get_base_model") else student
+    model = inside(student)
     inner = getattr(model, "base_model", None)
     return inner if isinstance(inner, nn.Module) and inner is not model else None
 

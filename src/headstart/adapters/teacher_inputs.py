@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from headstart.adapters.model_head import inside
 from headstart.distill.inputs import wrapped_in
 
 _DECODER_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds")
@@ -16,9 +17,7 @@ _DECODER_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds")
 
 def arguments(model: Any) -> dict[str, inspect.Parameter]:
     """The arguments of a model's forward; of one that PEFT wraps, those of the model inside."""
-    model = wrapped_in(model)
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return dict(inspect.signature(model.forward).parameters)
+    return dict(inspect.signature(inside(wrapped_in(model)).forward).parameters)
 
 
 def takes_any(model: nn.Module) -> bool:

@@ -54,9 +54,10 @@ class DistillTrainer(Trainer):
         self._own: set[str] | None = None
         if teachers is not None:
             student: Any = self.model
-            self._waiting = WaitingDistiller(teachers, distill or {}, **head_options(student))
+            told = head_options(student)
+            self._waiting = WaitingDistiller(teachers, distill or {}, **told)
             self._waiting.check_student(student)
-            share_class_names(student, self._waiting.pool.live, maps=head_options(student).get("class_dim") == 1)
+            share_class_names(student, self._waiting.pool.live, maps=told.get("class_dim") == 1)
             self._check_settings()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headstart.adapters.model_head import inside
 from headstart.distill import Teacher
 from headstart.distill.objective import IGNORED
 
@@ -17,7 +18,7 @@ _PADDED_TO = 8  # of which sizes of padded vocabularies are multiples, for the s
 
 def tokens_of(model: Any) -> int | None:
     """How many tokens a language model has logits for; None where its logits are no tokens'."""
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    model = inside(model)
     config: Any = getattr(model, "config", None)
     if not hasattr(config, "get_text_config") or not hasattr(model, "get_output_embeddings"):
         return None
@@ -97,7 +98,6 @@ def _may_be_padded(student: nn.Module, teacher: Teacher) -> bool:
 
 
 def _special_tokens(model: Any) -> dict[str, Any]:
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = model.config.get_text_config(decoder=True)
+    config = inside(model).config.get_text_config(decoder=True)
     found = {role: getattr(config, f"{role}_token_id", None) for role in ("bos", "eos", "pad")}
     return {role: token for role, token in found.items() if token is not None}

@@ -49,7 +49,7 @@ def class_map(
     # A name that stands for two classes (ImageNet has two cranes) tells nothing.
     if all(known.count(label) == 1 for label in needed):
         return [known.index(label) for label in needed]
-    _tell_of_strangers(own, student, [label for label in needed if known.count(label) == 1], name)
+    _tell_of_strangers(own, student, known, needed, name)
     return None
 
 
@@ -59,20 +59,28 @@ def comparable(labels: Sequence[str]) -> list[str]:
     return plain if len(set(plain)) == len(set(labels)) and all(plain) else list(labels)
 
 
-def _tell_of_strangers(own: Sequence[str], student: Sequence[str], common: Sequence[str], name: str) -> None:
-    """Say that names on both sides do not match; numbers are none.
+def first_few(names: Sequence[str]) -> str:
+    """Names of classes for a message, which may be of a thousand.
+
+    Example:
+        >>> first_few(["cat", "dog", "owl", "bee", "fox"])
+        "'cat', 'dog', 'owl', 'bee', ..."
+    """
+    return ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
+
+
+def _tell_of_strangers(
+    own: Sequence[str], student: Sequence[str], known: Sequence[str], needed: Sequence[str], name: str
+) -> None:
+    """Say that names on both sides do not match; numbers are none. `known` and `needed` are the comparable ones.
 
     Raises:
         TeacherError: Some do, in other places: taken as they are, these classes would be taught as others.
     """
     if any(all(str(label).isdecimal() for label in labels) for labels in (own, student)):
         return
-    listed = " and ".join(
-        f"{whose} {', '.join(map(repr, labels[:4]))}{', ...' if len(labels) > 4 else ''}"
-        for whose, labels in (("its classes are", list(own)), ("the student's", list(student)))
-    )
-    known, needed = (comparable([str(label) for label in labels]) for labels in (own, student))
-    if any(known.index(label) != needed.index(label) for label in common):
+    listed = f"its classes are {first_few(own)} and the student's {first_few(student)}"
+    if any(known.index(label) != needed.index(label) for label in needed if known.count(label) == 1):
         raise TeacherError(
             f"teacher {name!r}: {listed}; some are the same, in another order, and some have no match. Say in "
             "`classes` which of its classes each of the student's is, by name or by index"

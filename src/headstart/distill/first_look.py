@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from headstart.distill.heads.head import LOSSES_OF, Head
+from headstart.distill.heads.head import Head
 from headstart.distill.objective import Objective
 from headstart.errors import HeadstartError, TeacherError
 
@@ -44,7 +44,7 @@ def check_logits(whose: str, logits: Tensor, keep: Tensor, objective: Objective)
     """
     if not logits.is_floating_point():
         raise TeacherError(f"{whose} gives {logits.dtype}, and no logits: leave out its argmax or threshold")
-    if objective.head == "values" or _own(objective):
+    if objective.head == "values" or not objective.known:
         return True
     if objective.head == "labels":
         return _check_sigmoids(whose, logits, keep)
@@ -59,11 +59,6 @@ def check_logits(whose: str, logits: Tensor, keep: Tensor, objective: Objective)
             "give torch.log of them, which are logits of the same probabilities"
         )
     return bool(counts)
-
-
-def _own(objective: Objective) -> bool:
-    """Whether the loss is a function of the user's own, which may take anything."""
-    return objective.loss not in LOSSES_OF[objective.head].values()
 
 
 def _check_sigmoids(whose: str, logits: Tensor, keep: Tensor) -> bool:

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from headstart.distill.heads.head import Head, check_head, loss_of
+from headstart.distill.heads.head import LOSSES_OF, Head, check_head, loss_of
 from headstart.distill.losses import Average, Loss, LossFunction, huber, mse, standardized
 from headstart.distill.losses.outputs import yes_or_no
 from headstart.distill.nonfinite import finite_rows
@@ -76,6 +76,11 @@ class Objective:
                 student, torch.where(keep if keep.dim() > 1 else keep.unsqueeze(-1), teacher, 0.0), labels
             )
             return torch.where(keep, values, 0.0).sum() / count
+
+    @property
+    def known(self) -> bool:
+        """Whether the loss is one of ours, and no function of the user's own, which may take anything."""
+        return self.loss in LOSSES_OF[self.head].values()
 
     @property
     def elementwise(self) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from headstart.distill.inputs import call, each_tensor, tensors, versions, wrapped_in
+from headstart.distill.inputs import call, each_tensor, versions, wrapped_in
+from headstart.distill.later import together
 from headstart.errors import HeadstartError
 
 
@@ -30,9 +31,8 @@ def check_unwritten(inputs: Any, logits: Tensor, teachers: Iterable[nn.Module]) 
     Raises:
         HeadstartError: It writes.
     """
-    written = any(not tensor.is_inference() and tensor._version for tensor in tensors(inputs))
-    together = distributed.is_available() and distributed.is_initialized()  # a forward may wait for other processes
-    if not written or together:
+    written = any(count > 0 for count in versions(inputs))
+    if not written or together():  # with others, a forward may wait for them
         return
     others = {id(module) for teacher in teachers for module in teacher.modules()}
     for student in _holders(_parameters_behind(logits)):

@@ -17,9 +17,9 @@ from headstart.cache.foreign import TokenOf, Told, read_told
 from headstart.distill.targets.source import numbered
 from headstart.distill.targets.sparse import TopK
 from headstart.errors import RecipeError, TeacherError
+from headstart.files import write_atomically
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import run_window
-from headstart.records import write_atomically
 from headstart.tasks import Batch
 from headstart.tasks.text import CausalLM
 from headstart.train import ranks

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from headstart.errors import HeadstartError
-from headstart.records import ArmResult, RaceRecord, write_atomically
+from headstart.files import write_atomically
+from headstart.records import ArmResult, RaceRecord
 from headstart.report import figures, html
 from headstart.report.figures import CLOCK_NAMES, NOTHING, QualityScale
 from headstart.report.money import Price, money_clock, saved_seconds

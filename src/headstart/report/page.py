@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.records import RaceRecord, write_atomically
+from headstart.files import write_atomically
+from headstart.records import RaceRecord
 from headstart.report import answers, figures, html, money, result_tables, run_table, sentences, setup_tables
 from headstart.report.figures import CLOCK_NAMES
 from headstart.report.money import Price

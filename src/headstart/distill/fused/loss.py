@@ -13,7 +13,7 @@ from headstart.distill.fused.known_gradient import Computed, with_known_gradient
 from headstart.distill.fused.rows import fill, values_by_torch
 from headstart.distill.fused.tally import Count, FusedLoss, Tally, tally
 from headstart.distill.fused.terms import Rows, Terms
-from headstart.distill.losses import LOSSES, widen
+from headstart.distill.losses import widen
 from headstart.distill.objective import IGNORED, Objective
 from headstart.errors import HeadstartError
 
@@ -104,8 +104,7 @@ def cross_entropy(
 
 def fusable(objective: Objective) -> bool:
     """Whether the loss looks at one row at a time, and has a gradient for nothing but the student's logits."""
-    known = objective.head == "classes" and objective.loss in LOSSES.values()
-    return known and not objective.loss.across_rows
+    return objective.head == "classes" and objective.known and not objective.loss.across_rows
 
 
 def fused_terms(objective: Objective, shares: Sequence[float] | None, teachers: int, label_smoothing: float) -> Terms:

@@ -60,9 +60,8 @@ def fill(rows: Rows, terms: Terms, factors: Tensor, values: Tensor, gradient: Te
     if cuda.applies(rows, terms):
         return cuda.fill(rows, terms, factors, values, gradient)
     if rows.keep is not None and rows.keep.device.type == "cpu" and bool((rows.keep | (rows.labels == IGNORED)).all()):
-        rows = replace(
-            rows, keep=None
-        )  # those labelled are kept, and no others taken; a GPU would have to be waited for
+        # Those labelled are kept, and no others taken. A GPU would have to be waited for.
+        rows = replace(rows, keep=None)
     classes, size = rows.student.shape[-1], rows_of_chunk(rows.student)
     buffers = values.new_empty(4, min(size, len(rows.labels)), classes) if terms.closed_form else None
     if _skips(rows.labels):

@@ -23,19 +23,20 @@ MEANING: Mapping[Head, str] = {
     "values": "numbers, as in regression",
 }
 
+_OF_NUMBERS: Mapping[str, Loss] = {
+    "mse": Loss(squared_error, average="logit", each_output=True),
+    "huber": Loss(huber_error, average="logit", each_output=True),
+}
+
 LOSSES_OF: Mapping[Head, Mapping[str, Loss]] = {
     "classes": LOSSES,
     "labels": {
         "kl": Loss(binary_kl, each_output=True),
         "reverse_kl": Loss(binary_reverse_kl, average="logit", each_output=True),
         "jsd": Loss(binary_jsd, each_output=True),
-        "mse": Loss(squared_error, average="logit", each_output=True),
-        "huber": Loss(huber_error, average="logit", each_output=True),
+        **_OF_NUMBERS,
     },
-    "values": {
-        "mse": Loss(squared_error, average="logit", each_output=True),
-        "huber": Loss(huber_error, average="logit", each_output=True),
-    },
+    "values": _OF_NUMBERS,
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.distill.heads.head import MEANING, Head
-from headstart.distill.losses import LOSSES, dkd
+from headstart.distill.losses import dkd
 from headstart.distill.objective import IGNORED, Objective
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.targets.source import TargetSource
@@ -113,8 +113,7 @@ class Layout:
     @property
     def _compares_classes(self) -> bool:
         """Whether the loss is known to hold the outputs of a row against each other."""
-        known = self.objective.loss in LOSSES.values()
-        return self._classes and known and not self.objective.elementwise
+        return self._classes and self.objective.known and not self.objective.elementwise
 
     def _by_output(self, labels: Tensor | None) -> bool:
         """Whether it does not matter which outputs are a row."""

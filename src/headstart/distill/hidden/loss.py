@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from headstart.distill.hidden.layers import find_layer, states_of
 from headstart.distill.inputs import call
+from headstart.distill.later import together
 from headstart.distill.losses import widen
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
 from headstart.distill.pool.teacher import Teacher
@@ -240,6 +241,6 @@ class HiddenLoss:
 
 def _average_over_processes(weight: Tensor) -> None:
     """The gradient's mean over processes: of sums over micro-batches, too, as the mean of means is the mean."""
-    if weight.grad is not None and distributed.is_available() and distributed.is_initialized():
+    if weight.grad is not None and together():
         distributed.all_reduce(weight.grad)
         weight.grad /= distributed.get_world_size()

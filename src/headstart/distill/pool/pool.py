@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from headstart.distill.later import together
 from headstart.distill.losses import Average, widen
 from headstart.distill.pool.draw import count_drawn, draw
 from headstart.distill.pool.residence import Stream
@@ -107,7 +108,7 @@ class TeacherPool:
 
     def chosen(self, step: int) -> tuple[int, ...]:
         """The indices of the teachers asked at a step; the same for all its micro-batches, and known ahead."""
-        rank = torch.distributed.get_rank() if self.per_rank and _distributed() else 0
+        rank = torch.distributed.get_rank() if self.per_rank and together() else 0
         return draw(len(self), self.draw, weights=self.weights, seed=self.seed, step=step, rank=rank)
 
     def asked(self, step: int, device: torch.device, *, following: int) -> Iterator[TargetSource]:
@@ -187,7 +188,3 @@ def average_logits(
         return torch.stack([weight * item for item, weight in pairs]).sum(0)
     parts = [(item / temperature).log_softmax(-1) + math.log(weight) for item, weight in pairs]
     return temperature * torch.stack(parts).logsumexp(0)
-
-
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()

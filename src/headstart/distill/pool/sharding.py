@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import distributed, fx, nn
 
+from headstart.distill.later import together
 from headstart.distill.pool.teacher import Teacher
 from headstart.errors import TeacherError
 
@@ -106,4 +107,4 @@ def _settle(module: nn.Module, device: torch.device) -> None:
 
 
 def _several() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return together() and distributed.get_world_size() > 1

@@ -54,20 +54,16 @@ class Judge:
     can learn, makes the task's gradient longer, and the cosine of a perfect teacher smaller. Dividing by where it began
     takes that out. Each is a test of `SunkBelow`, with half of the chance of an error.
 
-    Args:
-        share: Of the cosine that it began with.
-        error: Chance of a false stop in a whole training.
-
     Example:
         >>> judge = Judge()
         >>> [judge.add(Block(1.0 + i % 3, 1.0, 0.9), counts=True) for i in range(25)][-1] is None
         True
     """
 
-    def __init__(self, *, share: float = SHARE, error: float = ERROR) -> None:
-        self._passed = SunkBelow(0.0, error=error / 2, looks=BLOCKS)
-        self._apart = SunkBelow(FLOOR, error=error / 2, looks=BLOCKS)
-        self._share, self._seen, self._first = share, 0, 0.0
+    def __init__(self) -> None:
+        self._passed = SunkBelow(0.0, error=ERROR / 2, looks=BLOCKS)
+        self._apart = SunkBelow(FLOOR, error=ERROR / 2, looks=BLOCKS)
+        self._seen, self._first = 0, 0.0
         self.recent: Block | None = None
 
     def add(self, block: Block, *, counts: bool) -> Reason | None:
@@ -80,7 +76,7 @@ class Judge:
         self._seen += 1
         if self._seen <= _FIRST:
             self._first += block.cosine / _FIRST
-            self._apart.bound = max(FLOOR, self._share * self._first)
+            self._apart.bound = max(FLOOR, SHARE * self._first)
         counts = counts and self._seen > _LEAST
         self.recent = block if self.recent is None else _between(self.recent, block)
         passed = self._passed.add(block.student - block.teacher, counts=counts)
@@ -100,7 +96,7 @@ class Judge:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to where `state_dict` was taken."""
         self._seen, self._first = int(state["seen"]), float(state["first"])
-        self._apart.bound = max(FLOOR, self._share * self._first)
+        self._apart.bound = max(FLOOR, SHARE * self._first)
         self.recent = None if state["recent"] is None else Block(*state["recent"])
         self._passed.load_state_dict(state["passed"])
         self._apart.load_state_dict(state["apart"])

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.records import Clock, RaceRecord, write_atomically
+from headstart.files import write_atomically
+from headstart.records import Clock, RaceRecord
 from headstart.report import figures
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.places import cache_folder
 
 if TYPE_CHECKING:

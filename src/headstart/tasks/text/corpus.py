@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock
 
 from headstart.errors import DataError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.order import EpochOrder
 from headstart.tasks.places import cache_folder
 from headstart.tasks.text.causal.packing import CausalPacker

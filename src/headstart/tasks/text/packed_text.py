@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import RecipeError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.text.config import LanguageModel, TextData
 from headstart.tasks.text.corpus import Corpus
 from headstart.tasks.text.packing import Sequences

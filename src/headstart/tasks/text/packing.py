@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import DataError
-from headstart.records import atomic_file
+from headstart.files import atomic_file
 from headstart.tasks.text.tokenizer import for_packing
 from headstart.tasks.text.vocabulary import read_vocabulary
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from headstart.errors import DataError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.text.packing import TextPacker
 from headstart.tasks.text.sources import Source
 

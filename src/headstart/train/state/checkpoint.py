@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from headstart.errors import HeadstartError
-from headstart.records import atomic_file
+from headstart.files import atomic_file
 from headstart.train import ranks
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from torch import nn
 
 from headstart.config import flat
 from headstart.errors import HeadstartError
+from headstart.files import write_atomically
 from headstart.recipe.load import dump_recipe, load_recipe
 from headstart.recipe.recipe import Recipe
-from headstart.records import InitRecord, RunRecord, read_record, write_atomically, write_record
+from headstart.records import InitRecord, RunRecord, read_record, write_record
 from headstart.teachers import DESCRIPTION_KEY
 from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train import ranks

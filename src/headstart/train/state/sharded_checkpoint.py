@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from headstart.errors import HeadstartError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.train import ranks
 from headstart.train.state.checkpoint import checkpoint_path, not_written, remove, remove_others
 

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from headstart.errors import DataError
-from headstart.records import write_atomically
+from headstart.files import write_atomically
 from headstart.tasks.images.data.decode import decode
 from headstart.tasks.images.data.find import find
 from headstart.tasks.places import cache_folder, files_key
