@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Source:
             return sum(parameter.numel() for parameter in self.weights.parameters())
         shapes = getattr(self.weights, "shapes", None)
         shapes = shapes or {name: tensor.shape for name, tensor in self.weights.items()}
-        return sum(_product(shape) for name, shape in shapes.items() if not name.endswith(_NO_PARAMETERS))
+        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_NO_PARAMETERS))
 
     @property
     def vocabulary(self) -> int | None:
@@ -141,12 +142,4 @@ def _fetched(found: Found) -> Found:
         raise TeacherError(
             f"{found.spec}: cannot be had ({one_line(error)}); check the name and the connection"
         ) from None
-    there = find_teacher(folder)
-    return Found(found.spec, there.kind, there.place, there.path, there.description, there.record, there.quality)
-
-
-def _product(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= int(size)
-    return count
+    return replace(find_teacher(folder), spec=found.spec)
