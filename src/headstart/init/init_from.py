@@ -186,7 +186,7 @@ def _made(
     if not current.is_floating_point():
         return InheritedTensor(name, (origin,), "copied", shape), source.tensors[origin]
     values, what = source.read(take.source), kind(*take.picks)
-    fresh = sum(int((pick.index < 0).sum()) for pick in take.picks)
+    fresh = sum(pick.fresh for pick in take.picks)
     row = InheritedTensor(
         name, (origin,), what, shape, tuple(values.shape), f"{fresh} rows stay fresh" if fresh else ""
     )
