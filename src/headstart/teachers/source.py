@@ -55,8 +55,8 @@ class Source:
     @property
     def vocabulary(self) -> int | None:
         """How many rows its vocabulary has, those that pad it included; None where nothing says."""
-        config = getattr(self.weights, "config", None) or self.config
-        found = config.get("vocab_size") if isinstance(config, Mapping) else getattr(config, "vocab_size", None)
+        known = self.config
+        found = known.get("vocab_size") if isinstance(known, Mapping) else getattr(known, "vocab_size", None)
         return found if isinstance(found, int) else None
 
 
@@ -78,7 +78,8 @@ def load_source(spec: str | Path, *, runs: bool = False) -> Source:
         with generators_untouched():
             loaded = load_module(found)
         folder = found.path.parent if found.path is not None else None
-        return Source(found.spec, loaded.module, classes=loaded.classes, tokenizer=loaded.tokenizer, folder=folder)
+        config = getattr(loaded.module, "config", None)
+        return Source(found.spec, loaded.module, config, loaded.classes, loaded.tokenizer, folder)
     weights = lazy_weights(found.path)
     if found.kind == "transformers":
         return _of_transformers(found, weights)
