@@ -71,6 +71,16 @@ def test_what_is_written_loads_with_nothing_missing(kind: str, like: str, tmp_pa
         assert getattr(model.config, key) == int(value)
 
 
+@pytest.mark.parametrize("key", ["n_layers", "num_hidden_layers"])
+def test_a_type_that_calls_its_number_of_layers_otherwise(key: str, tmp_path: Path) -> None:
+    shape = transformers.DistilBertConfig(dim=32, hidden_dim=64, n_layers=4, n_heads=4, vocab_size=100)
+    old = transformers.DistilBertForMaskedLM(shape)
+    old.save_pretrained(tmp_path / "old")
+    result = run(tmp_path / "old", "--like", f"{key}=2", "--out", tmp_path / "new", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["indices"]["transformer.layer"] == [0, 3]
+
+
 def test_a_checkpoint_in_parts_gives_what_the_module_gives(tmp_path: Path) -> None:
     old = old_model(tmp_path / "old", max_shard_size="20KB")
     assert (tmp_path / "old" / "model.safetensors.index.json").is_file()

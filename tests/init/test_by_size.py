@@ -78,6 +78,13 @@ def test_attention_heads_are_not_cut_through() -> None:
     assert torch.equal(of(student, "linear1.weight"), of(source, "linear1.weight")[:, ::2])
 
 
+def test_nor_those_of_a_wrapped_student() -> None:
+    student, source = (nn.TransformerEncoderLayer(width, 2, 24, batch_first=True) for width in (8, 16))
+    inherited = init_from(nn.DataParallel(student), source)
+    fresh = {row.name for row in inherited.tensors if row.what == "fresh"}
+    assert fresh == {f"module.{name}" for name, _ in student.named_parameters() if name.startswith("self_attn")}
+
+
 def test_classes_by_the_name_of_a_tensor() -> None:
     student, source = mlp(classes=2), stirred(mlp())
     rows = torch.tensor([2, -1])

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from headstart.distill.class_names import class_map
 from headstart.errors import TeacherError
-from headstart.teachers.classes import class_map
 
 OWN = ["cat", "dog", "crane", "owl", "crane"]
 

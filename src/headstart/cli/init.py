@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from headstart.cli.common import Json, guarded, stderr
-
-if TYPE_CHECKING:
-    from headstart.init import Inherited
 
 
 def init(
@@ -55,19 +52,12 @@ def init(
     train it as you would a fresh one, with an optimiser and a warm-up of its own, and try lower learning rates, too. In
     a recipe the section init does the same, and counts what it cost.
     """
-    from headstart.commands.init import Way
+    from headstart.commands.init import Way, write_init
 
     way = Way(how, scores, compensate, shrink, perturb, require)
-    inherited = guarded(lambda: _write(source, like, out, way, text, batches, seed))
+    inherited = guarded(lambda: write_init(source, like, out, way, text=text, batches=batches, seed=seed))
     if as_json:
         print(json.dumps(inherited.to_dict(), indent=1))
     else:
         print(inherited.table())
         stderr().print(f"Checkpoint: {out}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _write(source: str, like: str, out: Path, way: object, text: Path | None, batches: int, seed: int) -> Inherited:
-    from headstart.commands.init import Way, write_init
-
-    assert isinstance(way, Way)
-    return write_init(source, like, out, way, text=text, batches=batches, seed=seed)

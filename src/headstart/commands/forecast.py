@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.race import Run, run_folder
+from headstart.race.run_names import record_path
 
-METRICS, RECORD = "metrics.jsonl", "record.json"
+METRICS = "metrics.jsonl"
 _TAIL = 4096  # bytes; a line of metrics is far shorter
 
 
@@ -90,7 +91,7 @@ class Outlook:
 
     def __init__(self, plan: Iterable[Run], workers: int, folder: Path | None) -> None:
         self._workers, self._folder = workers, folder
-        self._pending = {run for run in plan if folder is None or not (run_folder(folder, *run) / RECORD).exists()}
+        self._pending = {run for run in plan if folder is None or not record_path(folder, *run).exists()}
         self._under_way: dict[Run, float] = {}
         self._done: list[Done] = []
 

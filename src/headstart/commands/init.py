@@ -105,11 +105,9 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
     """
     own = _own_config(source)
     config, kind, folder = changed_config(own, like) if "=" in like else read_like(like, own)
-    places = [place for place in (folder, source.folder) if place is not None and _files(place, _TOKENIZER)]
-    tokenizer = read_tokenizer(str(places[0]), str(places[0])) if places else None
+    place = next((each for each in (folder, source.folder) if each is not None and _files(each, _TOKENIZER)), None)
+    tokenizer = None if place is None else read_tokenizer(str(place), str(place))
     _check_tokens(config, tokenizer, like)
-
-    place = places[0] if places else None
     # Fresh weights cost more time than all the rest, and most often none of them is left in the end.
     model = _built(kind, config, fresh=way.mixes)
     rows = rows_of(model, source, tokenizer=tokenizer)
@@ -125,8 +123,8 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
 def _write_transformers(made: Made, source: Source, out: Path) -> Inherited:
     with quiet():
         made.model.save_pretrained(out)
-    _copy_files([] if made.tokenizer is None else [made.tokenizer], _TOKENIZER, out)
-    _copy_files([] if source.folder is None else [source.folder], _BESIDE, out)
+    _copy_files(made.tokenizer, _TOKENIZER, out)
+    _copy_files(source.folder, _BESIDE, out)
     return made.inherited
 
 
@@ -153,9 +151,8 @@ def _own_config(source: Source) -> Any:
     """
     from transformers import AutoConfig
 
-    config = getattr(source.weights, "config", None) or source.config
-    if hasattr(config, "to_dict"):
-        return config
+    if hasattr(source.config, "to_dict"):
+        return source.config
     if source.folder is None or not (source.folder / "config.json").is_file():
         raise InitError(
             f"{source.spec}: is no model of transformers (it has no config.json), and no library would read what comes "
@@ -229,8 +226,7 @@ def _files(folder: Path, names: tuple[str, ...]) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _copy_files(folders: list[Path], names: tuple[str, ...], out: Path) -> None:
-    for folder in folders:
-        for path in _files(folder, names):
-            if not (out / path.name).exists():
-                shutil.copyfile(path, out / path.name)
+def _copy_files(folder: Path | None, names: tuple[str, ...], out: Path) -> None:
+    for path in [] if folder is None else _files(folder, names):
+        if not (out / path.name).exists():
+            shutil.copyfile(path, out / path.name)

@@ -32,7 +32,8 @@ def changed_config(own: Any, like: str) -> tuple[Any, Any, None]:
             raise RecipeError(f"--like={like}: {type(own).__name__} has no setting {key!r}; {hint}")
         settings[own.attribute_map.get(key, key)] = yaml.safe_load(value)
     # What is told layer by layer follows from the number of layers, where it is no pattern of somebody's own.
-    if settings["num_hidden_layers" if "num_hidden_layers" in settings else "n_layer"] != _layers(own):
+    depth = own.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    if settings.get(depth) != getattr(own, depth, None):
         settings.pop("layer_types", None)
     try:
         config = type(own).from_dict(settings)
@@ -81,7 +82,3 @@ def _class_of(config: Any, own: Any, like: str) -> Any:
         )
     config.architectures = [kind.__name__]
     return kind
-
-
-def _layers(config: Any) -> Any:
-    return getattr(config, "num_hidden_layers", None)

@@ -107,15 +107,10 @@ class BySize:
         return ""
 
     def _in_attention(self, name: str) -> bool:
-        owner = name.rpartition(".")[0]
-        modules = {
-            other: module for other, module in self._modules().items() if other in (owner, owner.rpartition(".")[0])
-        }
-        return any(hasattr(module, attribute) for module in modules.values() for attribute in _HEADS)
-
-    def _modules(self) -> dict[str, nn.Module]:
         assert self.student.module is not None
-        return dict(self.student.module.named_modules())
+        owner = self.student.names[name].rpartition(".")[0]
+        modules = [self.student.module.get_submodule(place) for place in (owner, owner.rpartition(".")[0])]
+        return any(hasattr(module, attribute) for module in modules for attribute in _HEADS)
 
     def _pick(self, source: int, student: int) -> Pick:
         if source == student:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from headstart.init.picks import Pick
 from headstart.init.plan import Take
 
 
@@ -20,7 +23,7 @@ def fill(take: Take, source: Tensor, current: Tensor, *, shrink: float = 1.0, pe
     """
     value = source.to(current.device)
     for number, pick in enumerate(take.picks):
-        if not torch.equal(pick.index, torch.arange(pick.size)):
+        if not pick.in_place:
             value = value.index_select(number, pick.index.clamp(min=0).to(value.device))
     for number, factor in enumerate(_factors(take)):
         if factor is not None:
@@ -30,7 +33,7 @@ def fill(take: Take, source: Tensor, current: Tensor, *, shrink: float = 1.0, pe
         value = shrink * value.to(torch.promote_types(value.dtype, torch.float32)) + perturb * current.detach()
     value = value.to(current.dtype)
     for number, pick in enumerate(take.picks):
-        if bool((pick.index < 0).any()):
+        if pick.fresh:
             there = _along((pick.index >= 0).to(value.device), number, value.dim())
             value = torch.where(there, value, current.detach())
     return value
@@ -38,19 +41,17 @@ def fill(take: Take, source: Tensor, current: Tensor, *, shrink: float = 1.0, pe
 
 def inherited_entries(take: Take) -> int:
     """How many entries of the student's tensor come from the source."""
-    count = 1
-    for pick in take.picks:
-        count *= int((pick.index >= 0).sum())
-    return count
+    return math.prod(len(pick.index) - pick.fresh for pick in take.picks)
 
 
 def _factors(take: Take) -> list[Tensor | None]:
     """What each dimension's entries are multiplied by; None: nothing."""
-    factors: list[Tensor | None] = []
-    for pick, divided in zip(take.picks, take.divided, strict=True):
-        copies = pick.copies
-        factors.append(1 / copies if divided and bool((copies > 1).any()) else None if divided else pick.scale)
-    return factors
+    return [_share(pick) if divided else pick.scale for pick, divided in zip(take.picks, take.divided, strict=True)]
+
+
+def _share(pick: Pick) -> Tensor | None:
+    """Of what an entry of the source gave, the share that each of its copies gives; None: there are none."""
+    return 1 / pick.copies if bool((pick.copies > 1).any()) else None
 
 
 def _along(values: Tensor, dim: int, dims: int) -> Tensor:

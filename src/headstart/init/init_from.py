@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -185,7 +186,7 @@ def _made(
     if not current.is_floating_point():
         return InheritedTensor(name, (origin,), "copied", shape), source.tensors[origin]
     values, what = source.read(take.source), kind(*take.picks)
-    fresh = sum(int((pick.index < 0).sum()) for pick in take.picks)
+    fresh = sum(pick.fresh for pick in take.picks)
     row = InheritedTensor(
         name, (origin,), what, shape, tuple(values.shape), f"{fresh} rows stay fresh" if fresh else ""
     )
@@ -221,7 +222,7 @@ def _check_share(inherited: Inherited, require: float) -> None:
     related = any(row.sources for row in matrices or inherited.tensors)
     if related and inherited.share >= require:
         return
-    fresh = sorted((row for row in inherited.tensors if not row.sources), key=lambda row: -_size(row))
+    fresh = sorted((row for row in inherited.tensors if not row.sources), key=lambda row: -math.prod(row.shape))
     named = "; ".join(f"{row.name} ({row.reason})" for row in fresh[:3])
     if not related:
         raise InitError(f"source: unrelated to the student, none of whose weights it fits: {named}")
@@ -229,10 +230,6 @@ def _check_share(inherited: Inherited, require: float) -> None:
         f"require={require:g}: only {inherited.share:.1%} of the student's parameters would come from the source. "
         f"The largest that would not: {named}. Give a source nearer to the student, or a smaller require"
     )
-
-
-def _size(row: InheritedTensor) -> int:
-    return int(torch.Size(row.shape).numel())
 
 
 def _with_batchnorm(inherited: Inherited, student: nn.Module, asked: _Asked) -> Inherited:

@@ -67,7 +67,7 @@ def observe(
         raise InitError(
             "scores='activation' and compensate need a source that can run: give the module, not its tensors"
         )
-    seen = [_Reader(*reader) for reader in _readers(view, scores, moments)]
+    seen = list(_readers(view, scores, moments))
     mask: list[Tensor | None] = [None]
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(evaluating(module))
@@ -126,7 +126,7 @@ class _Reader:
             self.products = new if self.products is None else self.products + new
 
 
-def _readers(view: View, scores: bool, moments: bool) -> Iterator[tuple[str, Axis, nn.Module, int, bool, bool]]:
+def _readers(view: View, scores: bool, moments: bool) -> Iterator[_Reader]:
     """Layers that read an axis; one alone where several of a block are given the same, such as queries and keys."""
     scored: set[tuple[Axis, str]] = set()
     inside = {axis for _, axis, layer in _reading(view) if layer}
@@ -137,7 +137,7 @@ def _readers(view: View, scores: bool, moments: bool) -> Iterator[tuple[str, Axi
         module = view.side.owner(name)
         if module is not None and (score or moment):
             scored.add((axis, block))
-            yield name, axis, module, 1 if len(view.side.shape(name)) > 2 else -1, score, moment
+            yield _Reader(name, axis, module, 1 if len(view.side.shape(name)) > 2 else -1, score, moment)
 
 
 def _reading(view: View) -> Iterator[tuple[str, Axis, bool]]:

@@ -29,13 +29,19 @@ class Pick:
     scale: Tensor | None = None
 
     @cached_property
+    def in_place(self) -> bool:
+        """Every entry of the source is taken once, at its own place."""
+        return torch.equal(self.index, torch.arange(self.size, device=self.index.device))
+
+    @property
     def same(self) -> bool:
         """The axis is taken as it is."""
-        return (
-            self.scale is None
-            and len(self.index) == self.size
-            and torch.equal(self.index, torch.arange(self.size, device=self.index.device))
-        )
+        return self.scale is None and self.in_place
+
+    @cached_property
+    def fresh(self) -> int:
+        """How many of the student's entries stay as they are."""
+        return int((self.index < 0).sum())
 
     @cached_property
     def copies(self) -> Tensor:

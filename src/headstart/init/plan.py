@@ -119,7 +119,7 @@ class _Planner:
         if any(pick is None for pick in picks):
             return Take(name, reason="the source has no such axis")
         found = tuple(pick for pick in picks if pick is not None)
-        empty = next((number for number, pick in enumerate(found) if bool((pick.index < 0).all())), None)
+        empty = next((number for number, pick in enumerate(found) if pick.fresh == len(pick.index)), None)
         if empty is not None:
             return Take(name, reason=self._unmatched(place.roles[empty].axes[0], shape[empty], of[empty]))
         divided = tuple(dim.reads or (dim.reads_if_tied and self.tied) for dim in place.roles)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headstart.distill.class_names import class_map, comparable
 from headstart.errors import TeacherError
 from headstart.tasks.hub import from_hub, one_line
 from headstart.teachers.find import Found
@@ -12,7 +11,6 @@ from headstart.teachers.loaded import Loaded
 
 if TYPE_CHECKING:
     from headstart.tasks.text.vocabulary import Vocabulary
-__all__ = ["class_map", "comparable", "shared_vocabulary"]
 
 _LANGUAGE_MODELS = ("mlm", "causal-lm", "seq2seq")
 _READERS = ("text-classification", "token-classification", "question-answering", "multiple-choice")

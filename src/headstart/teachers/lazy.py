@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from headstart.errors import TeacherError
-from headstart.teachers.weights import parts_of, read_weights
+from headstart.teachers.weights import damaged, parts_of, read_weights
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -75,31 +76,15 @@ def lazy_weights(path: Path, *, weights: str | None = None) -> Mapping[str, Tens
     return read_weights(path, weights=weights)
 
 
-class _opened:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """An open safetensors file; whatever is wrong with it, there or later, is told in a sentence."""
+    from safetensors import SafetensorError, safe_open
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: Any = None
-
-    def __enter__(self) -> Any:
-        from safetensors import SafetensorError, safe_open
-
-        if not self._path.is_file():
-            raise TeacherError(f"{self._path}: no such file; the index beside it names it")
-        try:
-            self._file = safe_open(self._path, framework="pt")
-            return self._file.__enter__()
-        except (OSError, SafetensorError) as error:
-            raise _damaged(self._path, error) from None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from safetensors import SafetensorError
-
-        self._file.__exit__(kind, error, trace)
-        if isinstance(error, OSError | SafetensorError):
-            raise _damaged(self._path, error) from None
-
-
-def _damaged(path: Path, error: BaseException) -> TeacherError:
-    return TeacherError(f"{path}: cannot be read as safetensors ({error}); the file is truncated or damaged")
+    if not path.is_file():
+        raise TeacherError(f"{path}: no such file; the index beside it names it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error) from None

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Teacher
+from headstart.distill.class_names import class_map
 from headstart.distill.inputs import Normalisation, channels_of, each_image, renormalise
 from headstart.errors import TeacherError
 from headstart.generators import generators_untouched
-from headstart.teachers.classes import class_map, shared_vocabulary
+from headstart.teachers.classes import shared_vocabulary
 from headstart.teachers.config import TeacherOptions
 from headstart.teachers.find import LIBRARIES, Found, find_teacher
 from headstart.teachers.loaded import Loaded

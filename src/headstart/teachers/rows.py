@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.teachers.classes import comparable
+from headstart.distill.class_names import comparable
 from headstart.teachers.source import Source, read_tokenizer
 
 _ROLES = ("mask", "pad", "cls", "sep", "unk", "bos", "eos")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,13 @@ class Source:
             return sum(parameter.numel() for parameter in self.weights.parameters())
         shapes = getattr(self.weights, "shapes", None)
         shapes = shapes or {name: tensor.shape for name, tensor in self.weights.items()}
-        return sum(_product(shape) for name, shape in shapes.items() if not name.endswith(_NO_PARAMETERS))
+        return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(_NO_PARAMETERS))
 
     @property
     def vocabulary(self) -> int | None:
         """How many rows its vocabulary has, those that pad it included; None where nothing says."""
-        config = getattr(self.weights, "config", None) or self.config
-        found = config.get("vocab_size") if isinstance(config, Mapping) else getattr(config, "vocab_size", None)
+        known = self.config
+        found = known.get("vocab_size") if isinstance(known, Mapping) else getattr(known, "vocab_size", None)
         return found if isinstance(found, int) else None
 
 
@@ -77,7 +78,8 @@ def load_source(spec: str | Path, *, runs: bool = False) -> Source:
         with generators_untouched():
             loaded = load_module(found)
         folder = found.path.parent if found.path is not None else None
-        return Source(found.spec, loaded.module, classes=loaded.classes, tokenizer=loaded.tokenizer, folder=folder)
+        config = getattr(loaded.module, "config", None)
+        return Source(found.spec, loaded.module, config, loaded.classes, loaded.tokenizer, folder)
     weights = lazy_weights(found.path)
     if found.kind == "transformers":
         return _of_transformers(found, weights)
@@ -141,12 +143,4 @@ def _fetched(found: Found) -> Found:
         raise TeacherError(
             f"{found.spec}: cannot be had ({one_line(error)}); check the name and the connection"
         ) from None
-    there = find_teacher(folder)
-    return Found(found.spec, there.kind, there.place, there.path, there.description, there.record, there.quality)
-
-
-def _product(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= int(size)
-    return count
+    return replace(find_teacher(folder), spec=found.spec)

@@ -182,6 +182,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
-        raise TeacherError(
-            f"{path}: cannot be read as safetensors ({error}); the file is truncated or damaged"
-        ) from None
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> TeacherError:
+    """What is said of a safetensors file that cannot be read."""
+    return TeacherError(f"{path}: cannot be read as safetensors ({error}); the file is truncated or damaged")

@@ -29,6 +29,9 @@ def _width(side: Side, stage: int) -> int:
 _AROUND = """
     conv1.weight                     stage0 . . .
     bn1.*                            stage0
+    layer@.#0.conv1.weight           inner@# <stage@- . .
+    layer@.#.conv1.weight            inner@# <stage@ . .
+    layer@.#.bn1.*                   inner@#
     layer@.#.downsample.*.*          stage@ <stage@- . . | stage@
     fc.*                             classes <last | classes
     linear.*                         classes <last | classes
@@ -39,9 +42,6 @@ BASIC = Family(
     sign=r"layer1\.0\.conv2\.weight",
     table=Table(f"""
         {_AROUND}
-        layer@.#0.conv1.weight       inner@# <stage@- . .
-        layer@.#.conv1.weight        inner@# <stage@ . .
-        layer@.#.bn1.*               inner@#
         layer@.#.conv2.weight        stage@ <inner@# . .
         layer@.#.bn2.*               stage@
     """),
@@ -56,9 +56,6 @@ BOTTLENECK = Family(
     sign=r"layer1\.0\.conv3\.weight",
     table=Table(f"""
         {_AROUND}
-        layer@.#0.conv1.weight       inner@# <stage@- . .
-        layer@.#.conv1.weight        inner@# <stage@ . .
-        layer@.#.bn1.*               inner@#
         layer@.#.conv2.weight        middle@# <inner@# . .
         layer@.#.bn2.*               middle@#
         layer@.#.conv3.weight        stage@ <middle@# . .

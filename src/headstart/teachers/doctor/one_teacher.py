@@ -14,7 +14,7 @@ from headstart.distill import Teacher
 from headstart.distill.inputs import Normalisation, first_tensor, is_image, renormalise
 from headstart.distill.pool.forward import input_dtype
 from headstart.precision import slow_bf16
-from headstart.teachers.doctor import checks, observe, training_checks
+from headstart.teachers.doctor import checks, observe, training_checks, trials
 from headstart.teachers.doctor.check import Check
 from headstart.teachers.doctor.observe import Answers, Batch
 from headstart.teachers.doctor.student import Student, classes_last
@@ -49,7 +49,8 @@ def examine_teacher(
         reason = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
         advice = "it must take the inputs that the student is given; its `size`, or Teacher(prepare=...), changes them"
         return [found[0], Check(name="forward", status="fail", finding=" ".join(reason.split())[:300], advice=advice)]
-    slow = training_checks.check_precision(slow_bf16("bf16" if _in_bf16(teacher, inputs) else "fp32", _device(inputs)))
+    precision = "bf16" if _in_bf16(teacher, inputs) else "fp32"
+    slow = training_checks.check_precision(slow_bf16(precision, trials.device_of(inputs)))
     return found if slow is None else [*found, slow]
 
 
@@ -86,15 +87,10 @@ def _of_head(
 
 def _in_bf16(teacher: Teacher, inputs: Any) -> bool:
     """Whether its forward computes in bfloat16, by its own will or because the surrounding autocast has it so."""
-    kind = _device(inputs).type
+    kind = trials.device_of(inputs).type
     around = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     own = teacher.dtype or teacher.autocast
     return own == torch.bfloat16 if own is not None else around or input_dtype(teacher.module) == torch.bfloat16
-
-
-def _device(inputs: Any) -> torch.device:
-    first = first_tensor(inputs)
-    return first.device if first is not None else torch.device("cpu")
 
 
 def _frozen(teacher: Teacher, inputs: Any, student: Student) -> Check:
