@@ -18,14 +18,13 @@ from headstart.distill.targets.source import numbered
 from headstart.distill.targets.sparse import TopK
 from headstart.errors import RecipeError, TeacherError
 from headstart.recipe.recipe import Recipe
-from headstart.recipe.step_kinds import run_window
+from headstart.recipe.step_kinds import run_window, steps_of
 from headstart.records import write_atomically
 from headstart.tasks import Batch
 from headstart.tasks.text import CausalLM
 from headstart.train import ranks
 from headstart.train.build_task import build_task
 from headstart.train.cached_targets import data_settings, distilled_batches
-from headstart.train.session import steps_of
 
 
 class _Wanted(NamedTuple):
