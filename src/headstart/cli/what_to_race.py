@@ -107,7 +107,8 @@ class RacedCommand(Raced):
         return list(unfinished_runs(self.out, self._runs()))
 
     def do(self, part: str) -> None:  # noqa: D102
-        from headstart.race import Definition, command_function, run_once, run_part
+        from headstart.race import Definition, command_function, run_once
+        from headstart.race.run_names import run_part
 
         run = next((run for run in self._runs() if run_part(*run) == part), None)
         if run is None:

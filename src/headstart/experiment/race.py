@@ -29,8 +29,9 @@ from headstart.experiment.train_teachers import rehearse, teacher_recipes, train
 from headstart.experiment.trials import PlannedTrial, planned_trials, tuned_recipe
 from headstart.experiment.tune import refuse_seen, tune
 from headstart.experiment.worker_processes import Workers, threads_of_a_worker
-from headstart.race import Run, race, race_alone, run_folder, run_part
+from headstart.race import Run, race, race_alone, run_folder
 from headstart.race.definition import begun_recipe
+from headstart.race.run_names import run_part
 from headstart.recipe.recipe import Recipe
 from headstart.records import Calibration, RaceRecord, RunRecord
 from headstart.train.costs.environment import environment

@@ -18,8 +18,9 @@ from headstart.experiment.arms import (
 from headstart.experiment.race import settled_race, taught_first
 from headstart.experiment.trials import planned_trials, tuned_recipe
 from headstart.experiment.tune import finished_trial, run_trial, tuning_of
-from headstart.race import Definition, Run, run_once, run_part
+from headstart.race import Definition, Run, run_once
 from headstart.race.one_run import unfinished_runs
+from headstart.race.run_names import run_part
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, Trial
 from headstart.teachers.find import RECORD

@@ -16,7 +16,7 @@ from headstart.race.definition import Definition, Earlier
 from headstart.race.listener import Listener, Silent, time_left
 from headstart.race.one_run import RaceFunction, finished_run, run_once
 from headstart.race.plan import Run, interleaved, plan_race
-from headstart.race.run_names import run_folder, run_name, run_part
+from headstart.race.run_names import run_folder, run_name
 from headstart.race.runner import race
 from headstart.race.statistics.tradeoff import (
     SpeedupCurve,
@@ -52,7 +52,6 @@ __all__ = [
     "run_folder",
     "run_name",
     "run_once",
-    "run_part",
     "speedup_against_quality",
     "speedup_at_quality",
     "time_left",
