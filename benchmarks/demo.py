@@ -39,11 +39,7 @@ def repetitions(bank: RaceRecord, seeds: int, count: int) -> list[RaceRecord]:
         seeds: Runs of each cell in a repetition.
         count: How many repetitions.
     """
-    draw = random.Random(0)
-    cells: dict[tuple[str, float], list[RunRecord]] = {}
-    for run in bank.runs:
-        cells.setdefault((run.arm, run.budget), []).append(run)
-    races = []
+    draw, cells, races = random.Random(0), cells_of(bank), []
     for _ in range(count):
         runs = [
             run.model_copy(update={"seed": seed})
@@ -90,13 +86,19 @@ def primary_result(race: RaceRecord) -> ArmResult:
     return next(result for result in race.results if (result.arm, result.clock) == (race.primary, race.headline_clock))
 
 
+def cells_of(race: RaceRecord) -> dict[tuple[str, float], list[RunRecord]]:
+    """The runs of each arm and budget."""
+    cells: dict[tuple[str, float], list[RunRecord]] = {}
+    for run in race.runs:
+        cells.setdefault((run.arm, run.budget), []).append(run)
+    return cells
+
+
 def qualities(race: RaceRecord) -> dict[tuple[str, float], Figure]:
     """The mean quality of each cell."""
-    cells: dict[tuple[str, float], list[float]] = {}
-    for run in race.runs:
-        cells.setdefault((run.arm, run.budget), []).append(run.quality)
     return {
-        cell: Figure(value=sum(values) / len(values), unit="accuracy", n=len(values)) for cell, values in cells.items()
+        cell: Figure(value=sum(run.quality for run in runs) / len(runs), unit="accuracy", n=len(runs))
+        for cell, runs in cells_of(race).items()
     }
 
 

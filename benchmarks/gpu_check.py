@@ -99,7 +99,7 @@ def run(part: Part, out: Path) -> Outcome:
     begin = time.perf_counter()
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    log, before = out / f"{part.name}.log", set(_results(out))
+    log, before = out / f"{part.name}.log", _results(out)
     with log.open("w", encoding="utf-8") as printed:
         process = subprocess.Popen(
             [sys.executable, *part.command],
@@ -116,7 +116,7 @@ def run(part: Part, out: Path) -> Outcome:
             ended = f"stopped after {part.limit:.0f} s"
         finally:
             _end(process)
-    written = [line for file, line in _figures(out, since=before)]
+    written = list(_figures(out, since=before))
     lines = written or log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-3:]
     return Outcome(part, ended, time.perf_counter() - begin, lines)
 
@@ -127,16 +127,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _results(out: Path) -> dict[tuple[Path, int], None]:
-    return {(file, file.stat().st_mtime_ns): None for file in sorted(out.glob("*.json"))}
+def _results(out: Path) -> list[tuple[Path, int]]:
+    return [(file, file.stat().st_mtime_ns) for file in sorted(out.glob("*.json"))]
 
 
-def _figures(out: Path, *, since: set[tuple[Path, int]]) -> Iterator[tuple[Path, str]]:
+def _figures(out: Path, *, since: Sequence[tuple[Path, int]]) -> Iterator[str]:
     for file, _ in (entry for entry in _results(out) if entry not in since):
         figures: Mapping[str, Mapping[str, float]] = json.loads(file.read_text(encoding="utf-8"))["figures"]
         for name, figure in figures.items():
             interval = f" ({figure['low']:.4g} to {figure['high']:.4g})" if "low" in figure else ""
-            yield file, f"{name} {figure['value']:.4g}{interval}"
+            yield f"{name} {figure['value']:.4g}{interval}"
 
 
 def table(outcomes: Sequence[Outcome], device: str) -> Table:

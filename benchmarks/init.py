@@ -29,7 +29,7 @@ from headstart.commands.init import Way, make_model
 from headstart.teachers.lazy import lazy_weights
 from headstart.teachers.source import load_source
 from peak_memory import peak_bytes
-from results_file import RESULTS, Figure, command_line, new_result, write_result
+from results_file import RESULTS, Figure, command_line, finish
 
 _CPU = torch.device("cpu")
 _HEAD = 64  # channels of an attention head
@@ -144,15 +144,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         make_source(Path(name), layers=arguments.layers, width=arguments.width)
         figures = figures_of(Path(name), half_of(arguments.layers, arguments.width), arguments.repeats)
-    result = new_result(
+    finish(
         "init",
         figures,
         command=command_line(__file__, sys.argv[1:]),
         device=_CPU,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
+        folder=arguments.results,
         packages=["transformers", "safetensors"],
     )
-    print(f"wrote {write_result(result, arguments.results)}")
 
 
 if __name__ == "__main__":

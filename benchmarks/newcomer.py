@@ -24,6 +24,7 @@ from headstart.errors import HeadstartError
 from headstart.race import judge, read_race
 from headstart.records import RaceRecord
 from headstart.report import verdict_sentence
+from headstart.report.sentences import primary_result
 from results_file import RESULTS, Figure, command_line, finish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,9 +49,8 @@ def first_hour(clone: Path, environment: Mapping[str, str], flags: str, *, test:
 
 def said(race: RaceRecord) -> dict[str, Figure]:
     """The verdict of the demo, as figures."""
-    result = next(
-        result for result in race.results if (result.arm, result.clock) == (race.primary, race.headline_clock)
-    )
+    result = primary_result(race)
+    assert result is not None
     figures = {"demo_resolved": Figure(value=float(result.verdict != "not resolved"))}
     if result.speedup is not None:
         estimate = result.speedup

@@ -22,6 +22,7 @@ from headstart.race import judge
 from headstart.recipe.load import load_recipe
 from headstart.records import ArmResult, RaceRecord, RunRecord, read_record, write_record
 from headstart.report import verdict_sentence, write_report
+from headstart.report.tuning import spent
 from results_file import RESULTS, Figure, command_line, new_result, write_result
 
 
@@ -76,8 +77,8 @@ def _tuning_figures(race: RaceRecord) -> dict[str, Figure]:
     trials = race.tuning.trials
     figures = {
         "tuning_runs": Figure(value=len(trials)),
-        "tuning_seconds": Figure(value=sum(trial.seconds or 0.0 for trial in trials), unit="s"),
-        "tuning_flops": Figure(value=sum(trial.flops or 0.0 for trial in trials), unit="FLOPs"),
+        "tuning_seconds": Figure(value=spent(trials, "seconds"), unit="s"),
+        "tuning_flops": Figure(value=spent(trials, "flops"), unit="FLOPs"),
     }
     for arm, values in race.tuning.chosen.items():
         for key, value in values.items():

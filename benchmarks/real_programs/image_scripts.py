@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from real_programs.made_up import SIZE, images, write_image_folder, write_models
+from real_programs.made_up import SIZE, images, prepared, write_image_folder
 from real_programs.program import Edit, Refused
 from real_programs.trainer_scripts import script
 
@@ -66,35 +67,19 @@ def _mae() -> Any:
     return ViTMAEForPreTraining(config)
 
 
-def _vit_processor(folder: Path) -> None:
-    from transformers import ViTImageProcessor
+def _processor(kind: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        import transformers
 
-    processor: Any = ViTImageProcessor(size={"height": SIZE, "width": SIZE})
-    processor.save_pretrained(folder)
+        getattr(transformers, f"{kind}ImageProcessor")(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
 
-
-def _segformer_processor(folder: Path) -> None:
-    from transformers import SegformerImageProcessor
-
-    processor: Any = SegformerImageProcessor(size={"height": SIZE, "width": SIZE})
-    processor.save_pretrained(folder)
+    return write
 
 
-def _classes(folder: Path) -> None:
-    write_models(folder, _vit, _vit_processor)
-    write_image_folder(folder / "images", parts=("train", "validation"), each=8)
-
-
-def _masked_images(folder: Path) -> None:
-    write_models(folder, _mae, _vit_processor)
-    write_image_folder(folder / "images", parts=("train", "validation"), each=8)
-
-
-def _pixels(folder: Path) -> None:
+def _scenes(folder: Path) -> None:
     from datasets import Dataset, Features
     from datasets import Image as ImageColumn
 
-    write_models(folder, _segformer, _segformer_processor)
     draw = np.random.default_rng(2)
     blocks = draw.choice([*_NAMES, 255], (24, SIZE // _BLOCK, SIZE // _BLOCK)).astype(np.uint8)
     maps = [Image.fromarray(np.kron(one, np.ones((_BLOCK, _BLOCK), np.uint8))) for one in blocks]
@@ -112,7 +97,7 @@ IMAGES = [
         "run_image_classification",
         "run_image_classification.py, ViT",
         "image-classification/run_image_classification.py",
-        _classes,
+        prepared(_vit, _processor("ViT"), write_image_folder),
         "--train_dir {data}/images/train --validation_dir {data}/images/validation --remove_unused_columns False",
         model="AutoModelForImageClassification",
         value="classes",
@@ -122,7 +107,7 @@ IMAGES = [
         "run_semantic_segmentation",
         "run_semantic_segmentation.py, SegFormer",
         "semantic-segmentation/run_semantic_segmentation.py",
-        _pixels,
+        prepared(_segformer, _processor("Segformer"), _scenes),
         "--dataset_name {data}/scenes --remove_unused_columns False",
         model="AutoModelForSemanticSegmentation",
         value="pixels",
@@ -144,7 +129,7 @@ MASKED_IMAGES = Refused(
         "run_mae",
         "run_mae.py, a masked autoencoder",
         "image-pretraining/run_mae.py",
-        _masked_images,
+        prepared(_mae, _processor("ViT"), write_image_folder),
         "--dataset_name imagefolder --train_dir {data}/images/train/** --validation_dir {data}/images/validation/** "
         "--remove_unused_columns False",
         model="ViTMAEForPreTraining",

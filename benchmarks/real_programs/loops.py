@@ -21,10 +21,6 @@ def _nanogpt_data(folder: Path) -> None:
     (folder / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": _TOKENS}))
 
 
-def _images(folder: Path) -> None:
-    write_image_folder(folder / "images", parts=("train", "validation"), each=8)
-
-
 def _nothing(folder: Path) -> None:
     """For a program that makes its data."""
 
@@ -99,7 +95,7 @@ def _timm(name: str, title: str, options: str) -> Setup:
         title=title,
         script="pytorch-image-models/train.py",
         page="plain.md",
-        prepare=_images,
+        prepare=write_image_folder,
         options=shlex.split(
             "--data-dir {data}/images --train-split train --val-split validation --num-classes 3 --img-size 32 "
             "--device cpu --no-prefetcher --workers 0 --batch-size 4 --epochs 2 --warmup-epochs 0 --cooldown-epochs 0 "
@@ -163,7 +159,7 @@ LIGHTNING = Setup(
         ),
     ],
     by_hand=[
-        Edit("from torch import nn\n", "from torch import nn\nfrom by_hand import frozen, mixed, rows_kl\n"),
+        Edit("from torch import nn\n", "from torch import nn\n" + _BY_HAND),
         Edit(
             "        return loss\n",
             "        with torch.no_grad():\n            taught = TAUGHT[0](images)\n"

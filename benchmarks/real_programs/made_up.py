@@ -55,12 +55,25 @@ def write_tokenizer(folder: Path, *, template: str = "[CLS] $A [SEP]") -> int:
     return len(vocabulary)
 
 
-def write_models(folder: Path, make: Callable[[], Any], also: Callable[[Path], Any]) -> None:
-    """Two models with different weights, `student` and `teacher`, and beside each what else belongs to it."""
-    for seed, name in enumerate(("student", "teacher")):
-        torch.manual_seed(seed)
-        make().save_pretrained(folder / name)
-        also(folder / name)
+def prepared(
+    make: Callable[[], Any], also: Callable[[Path], Any], data: Callable[[Path], None]
+) -> Callable[[Path], None]:
+    """What fills a folder for a program.
+
+    Args:
+        make: Gives a model; two of different weights are written, `student` and `teacher`.
+        also: Writes what belongs to a model, beside each.
+        data: Writes the data.
+    """
+
+    def prepare(folder: Path) -> None:
+        for seed, name in enumerate(("student", "teacher")):
+            torch.manual_seed(seed)
+            make().save_pretrained(folder / name)
+            also(folder / name)
+        data(folder)
+
+    return prepare
 
 
 def bert(kind: str, **more: Any) -> Callable[[], Any]:
@@ -90,11 +103,11 @@ def images(count: int, *, seed: int = 0) -> list[Image.Image]:
     return [Image.fromarray(one) for one in pixels]
 
 
-def write_image_folder(folder: Path, *, parts: Sequence[str], each: int, classes: int = 3) -> None:
-    """A folder for each part, with one for each class."""
-    for part in parts:
-        for label in range(classes):
-            place = folder / part / f"class{label}"
+def write_image_folder(folder: Path) -> None:
+    """`images`, with a folder for each part, with one for each of three classes."""
+    for part in ("train", "validation"):
+        for label in range(3):
+            place = folder / "images" / part / f"class{label}"
             place.mkdir(parents=True)
-            for index, image in enumerate(images(each, seed=label)):
+            for index, image in enumerate(images(8, seed=label)):
                 image.save(place / f"{index}.png")

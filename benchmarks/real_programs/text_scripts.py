@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from real_programs.made_up import TOKENS, bert, sentences, write_lines, write_models, write_tokenizer
-from real_programs.trainer_scripts import script
+from real_programs.made_up import TOKENS, bert, prepared, sentences, write_lines, write_tokenizer
+from real_programs.trainer_scripts import FILES, script
 
-_TEXTS = " --train_file {data}/train.txt --validation_file {data}/validation.txt"
+_TEXTS = "--train_file {data}/train.txt --validation_file {data}/validation.txt"
 _PAIRS = (
-    " --train_file {data}/train.json --source_lang en --target_lang de --max_source_length 16 --max_target_length 16"
+    "--train_file {data}/train.json --source_lang en --target_lang de --max_source_length 16 --max_target_length 16"
 )
 
 
@@ -92,28 +92,12 @@ def _ending(folder: Path) -> None:
     write_tokenizer(folder, template="$A [SEP]")
 
 
-def _write_texts(folder: Path) -> None:
+def _texts(folder: Path) -> None:
     for part in ("train", "validation"):
         (folder / f"{part}.txt").write_text("\n".join(sentences(60)), encoding="utf-8")
 
 
-def _causal(folder: Path) -> None:
-    write_models(folder, llama, bare_tokenizer)
-    _write_texts(folder)
-
-
-def _causal_gpt2(folder: Path) -> None:
-    write_models(folder, _gpt2, bare_tokenizer)
-    _write_texts(folder)
-
-
-def _masked(folder: Path) -> None:
-    write_models(folder, bert("MaskedLM"), write_tokenizer)
-    _write_texts(folder)
-
-
 def _answers(folder: Path) -> None:
-    write_models(folder, bert("QuestionAnswering"), write_tokenizer)
     rows = []
     for index, text in enumerate(sentences(24, shortest=16, longest=30)):
         words = text.split()
@@ -130,16 +114,7 @@ def _pairs(folder: Path) -> None:
     write_lines(folder / "train.json", rows)
 
 
-def _translated(folder: Path) -> None:
-    write_models(folder, _t5, _ending)
-    _pairs(folder)
-
-
-def _translated_bart(folder: Path) -> None:
-    write_models(folder, _bart, _ending)
-    _pairs(folder)
-
-
+_BART = prepared(_bart, _ending, _pairs)
 _CLM = "language-modeling/run_clm.py"
 _TRANSLATION = "translation/run_translation.py"
 
@@ -148,7 +123,7 @@ LANGUAGE = [
         "run_mlm",
         "run_mlm.py",
         "language-modeling/run_mlm.py",
-        _masked,
+        prepared(bert("MaskedLM"), write_tokenizer, _texts),
         _TEXTS + " --line_by_line --max_seq_length 16",
         model="AutoModelForMaskedLM",
         value="tokens",
@@ -157,7 +132,7 @@ LANGUAGE = [
         "run_clm",
         "run_clm.py, Llama",
         _CLM,
-        _causal,
+        prepared(llama, bare_tokenizer, _texts),
         _TEXTS + " --block_size 16",
         model="AutoModelForCausalLM",
         value="next_tokens",
@@ -166,7 +141,7 @@ LANGUAGE = [
         "run_clm-accumulated",
         "run_clm.py, GPT-2, 2 micro-batches",
         _CLM,
-        _causal_gpt2,
+        prepared(_gpt2, bare_tokenizer, _texts),
         _TEXTS + " --block_size 16 --gradient_accumulation_steps 2",
         model="AutoModelForCausalLM",
         value="next_tokens",
@@ -176,8 +151,8 @@ LANGUAGE = [
         "run_qa",
         "run_qa.py",
         "question-answering/run_qa.py",
-        _answers,
-        " --train_file {data}/train.json --validation_file {data}/validation.json --max_seq_length 32 --doc_stride 8",
+        prepared(bert("QuestionAnswering"), write_tokenizer, _answers),
+        FILES + " --max_seq_length 32 --doc_stride 8",
         model="AutoModelForQuestionAnswering",
         value="answers",
         trainer="QuestionAnsweringTrainer",
@@ -186,7 +161,7 @@ LANGUAGE = [
         "run_translation",
         "run_translation.py, T5",
         _TRANSLATION,
-        _translated,
+        prepared(_t5, _ending, _pairs),
         _PAIRS,
         model="AutoModelForSeq2SeqLM",
         value="tokens",
@@ -196,7 +171,7 @@ LANGUAGE = [
         "run_translation-padded",
         "run_translation.py, BART, `--pad_to_max_length`",
         _TRANSLATION,
-        _translated_bart,
+        _BART,
         _PAIRS + " --pad_to_max_length",
         model="AutoModelForSeq2SeqLM",
         value="tokens",
@@ -206,7 +181,7 @@ LANGUAGE = [
         "run_translation-smoothed",
         "run_translation.py, BART, `--label_smoothing_factor`",
         _TRANSLATION,
-        _translated_bart,
+        _BART,
         _PAIRS + " --label_smoothing_factor 0.1",
         model="AutoModelForSeq2SeqLM",
         value="tokens",

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from real_programs.made_up import bert, sentences, write_lines, write_models, write_tokenizer
+from real_programs.made_up import bert, prepared, sentences, write_lines, write_tokenizer
 from real_programs.program import Edit, Refused, Setup
 
 SCRIPTS = "transformers/examples/pytorch"
 COMMON = shlex.split(
-    "--do_train --use_cpu --max_steps 6 --per_device_train_batch_size 4 --optim sgd --learning_rate 0.05 "
+    "--use_cpu --max_steps 6 --per_device_train_batch_size 4 --optim sgd --learning_rate 0.05 "
     "--save_steps 3 --logging_steps 1 --report_to none --seed 3 --model_name_or_path {init} --output_dir {out}"
 )
 RESUME = ("--resume_from_checkpoint", "{first}/checkpoint-3")
@@ -68,7 +68,7 @@ def script(
         script=f"{SCRIPTS}/{path}",
         page="trainer.md",
         prepare=prepare,
-        options=[*COMMON, *shlex.split(options)],
+        options=["--do_train", *COMMON, *shlex.split(options)],
         lines=trainer_lines(load or model, trainer, distill),
         by_hand=by_hand(model, value, trainer),
         resume=RESUME,
@@ -77,12 +77,11 @@ def script(
 
 
 def _rows(make: Callable[[], Any], rows: Callable[[], Sequence[object]]) -> Callable[[Path], None]:
-    def prepare(folder: Path) -> None:
-        write_models(folder, make, write_tokenizer)
+    def data(folder: Path) -> None:
         for part in ("train", "validation"):
             write_lines(folder / f"{part}.json", rows())
 
-    return prepare
+    return prepared(make, write_tokenizer, data)
 
 
 def _labelled(label: Callable[[int], object]) -> Callable[[], list[dict[str, object]]]:
@@ -103,19 +102,20 @@ _LABELS = _rows(
     _labelled(lambda index: [f"l{label}" for label in range(3) if (index + label) % 2]),
 )
 _NER = _rows(bert("TokenClassification", num_labels=3), _named)
-_FILES = " --train_file {data}/train.json --validation_file {data}/validation.json --max_seq_length 16"
+FILES = "--train_file {data}/train.json --validation_file {data}/validation.json"
+_SHORT = FILES + " --max_seq_length 16"
 _SEQUENCE = "AutoModelForSequenceClassification"
 _GLUE = "text-classification/run_glue.py"
 _CLASSIFICATION = "text-classification/run_classification.py"
 
 CLASSIFYING = [
-    script("run_glue-classes", "run_glue.py, classes", _GLUE, _CLASSES, _FILES, model=_SEQUENCE, value="classes"),
+    script("run_glue-classes", "run_glue.py, classes", _GLUE, _CLASSES, _SHORT, model=_SEQUENCE, value="classes"),
     script(
         "run_glue-accumulated",
         "run_glue.py, classes, 2 micro-batches",
         _GLUE,
         _CLASSES,
-        _FILES + " --gradient_accumulation_steps 2 --pad_to_max_length False",
+        _SHORT + " --gradient_accumulation_steps 2 --pad_to_max_length False",
         model=_SEQUENCE,
         value="classes",
         load="load_teacher",
@@ -125,7 +125,7 @@ CLASSIFYING = [
         "run_glue.py, `--label_smoothing_factor`",
         _GLUE,
         _CLASSES,
-        _FILES + " --label_smoothing_factor 0.1",
+        _SHORT + " --label_smoothing_factor 0.1",
         model=_SEQUENCE,
         value="classes",
     ),
@@ -134,7 +134,7 @@ CLASSIFYING = [
         "run_glue.py, regression",
         _GLUE,
         _VALUES,
-        _FILES,
+        _SHORT,
         model=_SEQUENCE,
         value="values",
         distill='{"stop": STOP, "loss": "mse"}',
@@ -144,7 +144,7 @@ CLASSIFYING = [
         "run_classification.py, several labels",
         _CLASSIFICATION,
         _LABELS,
-        _FILES + " --text_column_names sentence --label_column_name label --do_regression False",
+        _SHORT + " --text_column_names sentence --label_column_name label --do_regression False",
         model=_SEQUENCE,
         value="labels",
         local=[Edit('features["label"].dtype == "list"', 'features["label"].__class__.__name__ == "List"')],
@@ -154,7 +154,7 @@ CLASSIFYING = [
         "run_ner.py, 2 micro-batches",
         "token-classification/run_ner.py",
         _NER,
-        "--train_file {data}/train.json --validation_file {data}/validation.json --gradient_accumulation_steps 2",
+        FILES + " --gradient_accumulation_steps 2",
         model="AutoModelForTokenClassification",
         value="tokens",
     ),
@@ -163,7 +163,7 @@ CLASSIFYING = [
         "run_ner.py, `load_teacher`",
         "token-classification/run_ner.py",
         _NER,
-        "--train_file {data}/train.json --validation_file {data}/validation.json",
+        FILES,
         model="AutoModelForTokenClassification",
         value="tokens",
         load="load_teacher",
@@ -176,7 +176,7 @@ DEFAULT_LOSS = Refused(
         "run_glue.py, regression without a `loss`",
         _GLUE,
         _VALUES,
-        _FILES,
+        _SHORT,
         model=_SEQUENCE,
         value="values",
     ),

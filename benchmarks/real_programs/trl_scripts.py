@@ -6,39 +6,37 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from real_programs.made_up import sentences, write_lines, write_models
+from real_programs.made_up import prepared, sentences, write_lines
 from real_programs.program import Edit, Setup
 from real_programs.text_scripts import bare_tokenizer, llama
+from real_programs.trainer_scripts import COMMON, RESUME
 
 _INIT = "    # Initialize the SFT trainer\n    trainer = SFTTrainer(\n"
 
 
 def _texts(folder: Path) -> None:
-    write_models(folder, llama, bare_tokenizer)
     (folder / "texts").mkdir()
     write_lines(folder / "texts" / "train.jsonl", [{"text": text} for text in sentences(60)])
 
 
 def _prompts(folder: Path) -> None:
-    write_models(folder, llama, bare_tokenizer)
     (folder / "texts").mkdir()
     halves = [(text.split()[:3], text.split()[3:]) for text in sentences(60, shortest=6)]
     rows = [{"prompt": " ".join(asked), "completion": " " + " ".join(told)} for asked, told in halves]
     write_lines(folder / "texts" / "train.jsonl", rows)
 
 
-def _sft(name: str, title: str, options: str = "", *, prepare: Callable[[Path], None] = _texts) -> Setup:
+def _sft(name: str, title: str, options: str = "", *, data: Callable[[Path], None] = _texts) -> Setup:
     return Setup(
         name=name,
         title=title,
         script="installed:trl/scripts/sft.py",
         page="trainer.md",
-        prepare=prepare,
-        options=shlex.split(
-            "--model_name_or_path {init} --dataset_name {data}/texts --output_dir {out} --dtype float32 --max_steps 6 "
-            "--per_device_train_batch_size 4 --optim sgd --learning_rate 0.05 --save_steps 3 --bf16 False --use_cpu "
-            "--report_to none --max_length 16 --logging_steps 1 --seed 3 " + options
-        ),
+        prepare=prepared(llama, bare_tokenizer, data),
+        options=[
+            *COMMON,
+            *shlex.split("--dataset_name {data}/texts --dtype float32 --bf16 False --max_length 16 " + options),
+        ],
         lines=[
             Edit(
                 _INIT,
@@ -58,13 +56,13 @@ def _sft(name: str, title: str, options: str = "", *, prepare: Callable[[Path], 
                 "        teacher=frozen(lambda: AutoModelForCausalLM.from_pretrained(TEACHER)),\n",
             )
         ],
-        resume=["--resume_from_checkpoint", "{first}/checkpoint-3"],
+        resume=RESUME,
     )
 
 
 TRL = [
     _sft("trl-sft", "TRL's sft.py, as it is"),
     _sft("trl-packing", "TRL's sft.py, `--packing`", "--packing --gradient_accumulation_steps 2"),
-    _sft("trl-completions", "TRL's sft.py, completions alone", prepare=_prompts),
+    _sft("trl-completions", "TRL's sft.py, completions alone", data=_prompts),
     _sft("trl-peft", "TRL's sft.py, `--use_peft`", "--use_peft --lora_r 4 --lora_target_modules q_proj v_proj"),
 ]

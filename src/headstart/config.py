@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -38,6 +39,16 @@ def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
     return found
+
+
+def settings_told(values: Mapping[str, Any]) -> str:
+    """Settings in a line.
+
+    Example:
+        >>> settings_told({"train.lr": 0.1, "distill.loss": "kl"})
+        'train.lr=0.1, distill.loss=kl'
+    """
+    return ", ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items())
 
 
 def defaults_of(section: type[BaseModel]) -> dict[str, Any]:

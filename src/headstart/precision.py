@@ -86,9 +86,9 @@ def slow_bf16(precision: str, device: torch.device) -> str:
 
 
 def why_auto(device: torch.device) -> str:
-    """Why `auto` is what it is on a device, in a few words."""
+    """Why `auto` is what it is on a device, in a few words: "this processor computes bfloat16 in hardware", say."""
     how = "computes bfloat16 in hardware" if has_bf16(device) else "is not known to compute bfloat16 in hardware"
-    return f"auto: this {_kind(device)} {how}"
+    return f"this {_kind(device)} {how}"
 
 
 def _kind(device: torch.device) -> str:

@@ -107,9 +107,10 @@ class RacedCommand(Raced):
         return list(unfinished_runs(self.out, self._runs()))
 
     def do(self, part: str) -> None:  # noqa: D102
-        from headstart.race import Definition, command_function, run_name, run_once
+        from headstart.race import Definition, command_function, run_once
+        from headstart.race.run_names import run_part
 
-        run = next((run for run in self._runs() if f"runs/{run_name(*run)}" == part), None)
+        run = next((run for run in self._runs() if run_part(*run) == part), None)
         if run is None:
             raise RaceError(
                 f"{part} is no part of this race; the same command with --plan lists those still to be done"

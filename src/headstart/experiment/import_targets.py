@@ -19,13 +19,12 @@ from headstart.distill.targets.sparse import TopK
 from headstart.errors import RecipeError, TeacherError
 from headstart.files import write_atomically
 from headstart.recipe.recipe import Recipe
-from headstart.recipe.step_kinds import run_window
+from headstart.recipe.step_kinds import run_window, steps_of
 from headstart.tasks import Batch
 from headstart.tasks.text import CausalLM
 from headstart.train import ranks
 from headstart.train.build_task import build_task
 from headstart.train.cached_targets import data_settings, distilled_batches
-from headstart.train.session import steps_of
 
 
 class _Wanted(NamedTuple):

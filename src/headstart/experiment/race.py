@@ -31,6 +31,7 @@ from headstart.experiment.tune import refuse_seen, tune
 from headstart.experiment.worker_processes import Workers, threads_of_a_worker
 from headstart.race import Run, race, race_alone, run_folder
 from headstart.race.definition import begun_recipe
+from headstart.race.run_names import run_part
 from headstart.recipe.recipe import Recipe
 from headstart.records import Calibration, RaceRecord, RunRecord
 from headstart.train.costs.environment import environment
@@ -170,7 +171,7 @@ class _Runner:
 
     def __call__(self, arm: str, budget: float, seed: int) -> RunRecord:
         made, place = run_recipe(self.arms[arm], budget, seed), run_folder(self.folder, arm, budget, seed)
-        labels = {"arm": arm, "budget": budget, "seed": seed, "folder": place.relative_to(self.folder).as_posix()}
+        labels = {"arm": arm, "budget": budget, "seed": seed, "folder": run_part(arm, budget, seed)}
         settings: dict[str, Any] = {
             "teacher_paths": self.paths,
             "labels": labels,

@@ -18,8 +18,9 @@ from headstart.experiment.arms import (
 from headstart.experiment.race import settled_race, taught_first
 from headstart.experiment.trials import planned_trials, tuned_recipe
 from headstart.experiment.tune import finished_trial, run_trial, tuning_of
-from headstart.race import Definition, Run, run_name, run_once
+from headstart.race import Definition, Run, run_once
 from headstart.race.one_run import unfinished_runs
+from headstart.race.run_names import run_part
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, Trial
 from headstart.teachers.find import RECORD
@@ -72,13 +73,13 @@ def train_part(recipe: Recipe, folder: Path, part: str, *, watcher: Watcher | No
         trial = trials[part]
         paths = _teachers(trial.recipe, taught, folder, part)
         return finished_trial(trial, folder) or run_trial(trial, folder, paths, progress=watcher.step)
-    if part in (runs := {f"runs/{run_name(*run)}": run for run in planned_runs(recipe)}):
+    if part in (runs := {run_part(*run): run for run in planned_runs(recipe)}):
         return _run(_tuned(recipe, runs[part].arm, folder, part), taught, folder, runs[part], watcher)
     raise RaceError(f"{part} is no part of this race; headstart race --plan lists those that are still to be done")
 
 
 def _run(recipe: Recipe, taught: Container[str], folder: Path, run: Run, watcher: Watcher) -> RunRecord:
-    arm, part = arm_recipe(recipe, run.arm), f"runs/{run_name(*run)}"
+    arm, part = arm_recipe(recipe, run.arm), run_part(*run)
     paths = _teachers(arm, taught, folder, part)
     labels = {**run._asdict(), "folder": part}
 

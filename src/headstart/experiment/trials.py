@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from headstart.config import settings_told
 from headstart.errors import RaceError, RecipeError
 from headstart.experiment.arms import arm_recipe, race_section, run_recipe
 from headstart.recipe.load import varied
@@ -37,7 +38,7 @@ class PlannedTrial:
     @property
     def told(self) -> str:
         """The trial in words."""
-        return f"{self.arm}, {values_told(self.values)}, seed {self.seed}"
+        return f"{self.arm}, {settings_told(self.values)}, seed {self.seed}"
 
     @property
     def part(self) -> str:
@@ -103,16 +104,6 @@ def tuned_recipe(recipe: Recipe, chosen: Mapping[str, Mapping[str, Any]]) -> Rec
         for name, arm in section.arms.items()
     }
     return recipe.model_copy(update={"race": section.model_copy(update={"arms": arms})})
-
-
-def values_told(values: Mapping[str, Any]) -> str:
-    """Settings in a line.
-
-    Example:
-        >>> values_told({"train.lr": 0.1, "distill.loss": "kl"})
-        'train.lr=0.1, distill.loss=kl'
-    """
-    return ", ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items())
 
 
 def _trial_recipe(recipe: Recipe, arm: str, values: Mapping[str, Any], seed: int) -> Recipe:

@@ -93,9 +93,10 @@ def tuning_of(
     Raises:
         RaceError: Training diverged with all settings of an arm.
     """
-    runs = [read_record(RunRecord, path) for trial in planned if (path := folder / trial.part / RECORD).exists()]
-    metric = {"metric": runs[0].metric, "higher_is_better": runs[0].higher_is_better} if runs else {}
-    higher = runs[0].higher_is_better if runs else True
+    records = (path for trial in planned if (path := folder / trial.part / RECORD).exists())
+    first = next((read_record(RunRecord, path) for path in records), None)
+    metric = {} if first is None else {"metric": first.metric, "higher_is_better": first.higher_is_better}
+    higher = first is None or first.higher_is_better
     chosen = chosen_settings(recipe, arms or list(race_section(recipe).arms), trials, higher_is_better=higher)
     if not chosen:
         return None

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from headstart.race.check_record import accept, check_same_metric
 from headstart.race.definition import Definition, keep_definition
 from headstart.race.plan import Run
-from headstart.race.run_names import record_path, run_name
+from headstart.race.run_names import record_path, run_part
 from headstart.records import RunRecord, read_record, write_record
 
 
@@ -58,7 +58,7 @@ def run_once(
     keep_definition(folder, run, definition)
     record = accept(function(*run), "what the function returned")
     check_same_metric(record, like)
-    stamp = {**run._asdict(), "budget": float(run.budget), "folder": f"runs/{run_name(*run)}"}
+    stamp = {**run._asdict(), "budget": float(run.budget), "folder": run_part(*run)}
     record = record.model_copy(update=stamp)
     write_record(record, record_path(folder, *run))
     return record
@@ -88,4 +88,4 @@ def unfinished_runs(folder: str | os.PathLike[str], runs: Iterable[Run]) -> dict
         >>> unfinished_runs("nowhere", [Run("baseline", 4, 0)])
         {'runs/baseline-b4-s0': Run(arm='baseline', budget=4, seed=0)}
     """
-    return {f"runs/{run_name(*run)}": run for run in runs if finished_run(folder, run) is None}
+    return {run_part(*run): run for run in runs if finished_run(folder, run) is None}

@@ -22,6 +22,16 @@ def run_name(arm: str, budget: float, seed: int) -> str:
     return f"{quote(arm, safe='')}-b{budget_text(budget)}-s{seed}"
 
 
+def run_part(arm: str, budget: float, seed: int) -> str:
+    """The run folder of a run inside the race folder, which is what a part of a race is called too.
+
+    Example:
+        >>> run_part("baseline", 2, 0)
+        'runs/baseline-b2-s0'
+    """
+    return f"runs/{run_name(arm, budget, seed)}"
+
+
 def run_folder(folder: str | os.PathLike[str], arm: str, budget: float, seed: int) -> Path:
     """The run folder of a run: `folder/runs/<run name>`.
 
@@ -35,7 +45,7 @@ def run_folder(folder: str | os.PathLike[str], arm: str, budget: float, seed: in
         >>> run_folder("runs/demo", "baseline", 2, 0).as_posix()
         'runs/demo/runs/baseline-b2-s0'
     """
-    return Path(folder) / "runs" / run_name(arm, budget, seed)
+    return Path(folder) / run_part(arm, budget, seed)
 
 
 def record_path(folder: str | os.PathLike[str], arm: str, budget: float, seed: int) -> Path:

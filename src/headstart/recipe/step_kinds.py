@@ -14,6 +14,7 @@ from typing import Any
 
 from headstart.distill import Window
 from headstart.distill.stopping import latest_stop
+from headstart.errors import RecipeError
 from headstart.recipe.cyclic_window import CyclicWindow
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step, sides_of
@@ -54,6 +55,27 @@ def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
     if recipe.distill.stop == "auto":
         work["measured"] = True
     return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
+
+
+def steps_of(recipe: Recipe, samples: int) -> int:
+    """Optimiser steps of a run on so many training samples.
+
+    Raises:
+        RecipeError: It trains not even one.
+    """
+    train = recipe.train
+    if train.batch_size > samples:
+        raise RecipeError(f"train.batch_size={train.batch_size} is more than the {samples} training samples")
+    if train.steps is not None:
+        return train.steps
+    assert train.epochs is not None
+    # Of the first cycle, so that a shorter training in the same cycles is the beginning of a longer one, to the step.
+    steps: int = round((train.first_cycle or train.epochs) * (samples // train.batch_size)) * (2**train.cycles - 1)
+    if steps < 1:
+        raise RecipeError(
+            f"train.epochs={train.epochs} is less than one step of {train.batch_size} samples; train longer"
+        )
+    return steps
 
 
 def count_steps(recipe: Recipe, total_steps: int, *, end: int | None = None) -> dict[str, int]:

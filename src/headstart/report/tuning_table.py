@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from headstart.config import settings_told
 from headstart.records import RaceRecord, Tuning
 from headstart.report import figures
 from headstart.report.figures import NOTHING, QualityScale
@@ -55,7 +55,7 @@ def _row(tuning: Tuning, arm: str, values: Mapping[str, Any], scale: QualityScal
     counted = bool(trials) and all(trial.flops is not None for trial in trials)
     return [
         arm,
-        ", ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()),
+        settings_told(values),
         str(len(trials)),
         quality,
         figures.seconds(spent(trials, "seconds")) if trials else NOTHING,

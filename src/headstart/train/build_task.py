@@ -52,12 +52,10 @@ def build_task(recipe: Recipe, device: torch.device | str) -> Task:
             task_loss=recipe.train.task_loss,
             device=device,
         )
-    if isinstance(recipe, MlmRecipe):
+    if isinstance(recipe, MlmRecipe | ClmRecipe):
         seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
         corpus = load_corpus(recipe.data, seed=seed)
-        return MaskedLM(recipe.model, recipe.data, corpus, seed=seed, label_smoothing=smoothing, device=device)
-    if isinstance(recipe, ClmRecipe):
-        seed = recipe.train.seed if recipe.data.seed is None else recipe.data.seed
-        corpus = load_corpus(recipe.data, seed=seed)
+        if isinstance(recipe, MlmRecipe):
+            return MaskedLM(recipe.model, recipe.data, corpus, seed=seed, label_smoothing=smoothing, device=device)
         return CausalLM(recipe.model, recipe.data, corpus, seed=seed, label_smoothing=smoothing, device=device)
     raise TypeError(f"{type(recipe).__name__} has no task; see headstart.recipe.recipe.RECIPES")

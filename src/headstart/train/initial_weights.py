@@ -53,7 +53,8 @@ def start_from(
         batches = _batches(settings, task, recipe.train.batch_size) if _looks(settings, model) else []
         if batches:
             for side in (model, source.weights):
-                _ = side.to(device) if isinstance(side, nn.Module) else None
+                if isinstance(side, nn.Module):
+                    side.to(device)
         inherited = init_from(
             model,
             source.weights,

@@ -56,7 +56,7 @@ def precision_told(asked: Recipe, recipe: Recipe) -> str:
     device = torch.device(ranks.connect().device)
     if chosen != chosen_for("auto", device):
         return f"precision {chosen} (as this was begun)"
-    return f"precision {chosen} ({why_auto(device)})"
+    return f"precision {chosen} (auto: {why_auto(device)})"
 
 
 def _precision(recipe: Recipe, section: str) -> str | None:
@@ -70,7 +70,7 @@ def _with_precision(recipe: Recipe, sections: Iterable[str], begun: str, device:
         if chosen != here:
             _tell(
                 f"{where}: began with {name}.precision={chosen} and goes on with it; on this machine auto would be "
-                f"{here} ({why_auto(device).removeprefix('auto: ')}). For that, give a new folder"
+                f"{here} ({why_auto(device)}). For that, give a new folder"
             )
         update[name] = getattr(recipe, name).model_copy(update={"precision": chosen})
     return recipe.model_copy(update=update)

@@ -109,15 +109,15 @@ def _train(
         requests = until_finished.enter_context(Requests(preemptible))
         seconds, joules = _train_steps(session, place, progress, requests, trackers)
         evaluation = _evaluate(session, place, session.total_steps)
-        memory = peak_memory(session.device)
+        memory, stopped = peak_memory(session.device), _stopped(session)
         record = RunRecord(
             quality=evaluation.quality,
             losses=dict(evaluation.others),
             seconds=seconds,
             energy_joules=joules,
             memory_bytes=None if memory is None else int(ranks.largest(memory)),
-            stopped=_stopped(session),
-            **known.fields(_end(session)),
+            stopped=stopped,
+            **known.fields(stopped.end if stopped is not None else None),
             **labels,
         )
         place.save_weights(session.result, session.task.describe())
@@ -186,12 +186,6 @@ def _stopped(session: Session) -> StoppedRecord | None:
         reason=stopped.reason,
         told=str(stopped),
     )
-
-
-def _end(session: Session) -> int | None:
-    """The step after the last distilled one, where that was not known before."""
-    stopped = session.distiller.stopped if session.distiller is not None else None
-    return None if stopped is None else stopped.end
 
 
 def _evaluate(session: Session, place: RunFolder, step: int) -> Evaluation:

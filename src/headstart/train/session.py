@@ -26,7 +26,7 @@ from headstart.recipe.checks import check_settings
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step
 from headstart.recipe.recipe import Recipe
-from headstart.recipe.step_kinds import run_window
+from headstart.recipe.step_kinds import run_window, steps_of
 from headstart.recipe.train_section import Train
 from headstart.records import InitRecord
 from headstart.tasks import Batch, Evaluation, Task
@@ -262,27 +262,6 @@ def _make_deterministic(wanted: bool) -> None:
         # cuBLAS reads it when it is first used; without it torch refuses to call cuBLAS deterministically.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
-
-
-def steps_of(recipe: Recipe, samples: int) -> int:
-    """Optimiser steps of a run on so many training samples.
-
-    Raises:
-        RecipeError: It trains not even one.
-    """
-    train = recipe.train
-    if train.batch_size > samples:
-        raise RecipeError(f"train.batch_size={train.batch_size} is more than the {samples} training samples")
-    if train.steps is not None:
-        return train.steps
-    assert train.epochs is not None
-    # Of the first cycle, so that a shorter training in the same cycles is the beginning of a longer one, to the step.
-    steps: int = round((train.first_cycle or train.epochs) * (samples // train.batch_size)) * (2**train.cycles - 1)
-    if steps < 1:
-        raise RecipeError(
-            f"train.epochs={train.epochs} is less than one step of {train.batch_size} samples; train longer"
-        )
-    return steps
 
 
 def _distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: int) -> Distiller:
