@@ -29,7 +29,7 @@ SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race
 help: ## show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/installed ## install, get the data, race 18 short trainings, write runs/demo/report.html and print the verdict
+demo: .venv/installed ## install, get the data, race 39 short trainings, write runs/demo/report.html and print the verdict
 	$(BIN)/python tools/fashion_mnist.py
 	$(BIN)/headstart race recipes/demo.yaml --workers 2 --out runs/demo
 

@@ -117,17 +117,9 @@ def _mark_speedup(axes: Axes, result: ArmResult, scale: QualityScale) -> None:
         return
     target = scale.factor * result.target_quality
     axes.set_ylim(axes.get_ylim())
-    axes.axhline(target, color=SOFT, linewidth=1.0, linestyle=(0, (4, 3)))
-    # On the side of the line where there is no curve at its left end.
-    side = 1 if scale.higher_is_better != (result.status == "at least") else -1
-    axes.annotate(
-        f"baseline's best: {scale.text(result.target_quality)}",
-        (axes.get_xlim()[0], target),
-        xytext=(4, 3 * side),
-        textcoords="offset points",
-        va="bottom" if side > 0 else "top",
-        color=SOFT,
-    )
+    # Named in the legend: beside the line there may be curves at either end.
+    told = f"baseline's best: {scale.text(result.target_quality)}"
+    axes.axhline(target, color=SOFT, linewidth=1.0, linestyle=(0, (4, 3)), label=told)
     poor, good = axes.get_ylim() if scale.higher_is_better else reversed(axes.get_ylim())
     ends = [cost for cost in (result.baseline_cost, result.arm_cost) if cost is not None]
     axes.vlines(ends, poor, target, color=SOFT, linewidth=1.0, linestyle=(0, (1, 2)))
