@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from overhead import check_same_loss
-from overhead_steps import TEMPERATURE, TOTAL_STEPS, WEIGHT, Work
+from overhead_steps import TEMPERATURE, TOTAL_STEPS, WEIGHT, Work, in_bf16
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -31,7 +31,9 @@ def accelerate_ratios(work: Work, pairs: int) -> list[float]:
     """A loop on Accelerate, which itself wraps the student's forward in autocast."""
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision="bf16", cpu=work.images.device.type == "cpu")
+    accelerator = Accelerator(
+        mixed_precision="bf16" if in_bf16(work.images.device) else "no", cpu=work.images.device.type == "cpu"
+    )
     student, optimizer = accelerator.prepare(bare(work.student), work.optimizer)
     teacher = bare(work.teacher)
     distiller = Distiller(teacher, total_steps=TOTAL_STEPS, **OPTIONS)
@@ -142,7 +144,7 @@ def trainer_ratios(work: Work, pairs: int) -> list[float]:
         arguments = TrainingArguments(
             output_dir=folder,
             max_steps=turns.steps,
-            bf16=True,
+            bf16=in_bf16(device),
             use_cpu=device.type == "cpu",
             max_grad_norm=0.0,
             save_strategy="no",
@@ -207,7 +209,7 @@ def lightning_ratios(work: Work, pairs: int) -> list[float]:
         max_steps=turns.steps,
         accelerator=work.images.device.type,
         devices=1,
-        precision="bf16-mixed",
+        precision="bf16-mixed" if in_bf16(work.images.device) else "32-true",
         callbacks=[Clocked(), InTurn(teacher, **OPTIONS)],
         logger=False,
         enable_checkpointing=False,
@@ -233,5 +235,5 @@ class _WithLoss(nn.Module):
 
 
 def bare(wrapped: Any) -> Any:
-    """A network without the wrapper that runs it in bf16, which frameworks do themselves."""
+    """A network without the wrapper that chooses its precision, which frameworks do themselves."""
     return wrapped.module

@@ -2,10 +2,11 @@
 
 Usage: python benchmarks/overhead.py [--pairs 200] [--runs 40] [--out benchmarks/results]
 
-ResNet-20 on images of 32x32x3, batch 128, bf16 autocast, channels_last, SGD with momentum, a ResNet-20 as the teacher.
-Everything runs in one process on the same tensors, the same student and the same teacher; each ratio is of pairs of
-steps, interleaved in ABBA order. Run it on a quiet machine: 10 to 12 minutes on 2 cores. torchdistill is measured too
-where it is installed (benchmarks/README.md says how).
+ResNet-20 on images of 32x32x3, batch 128, bf16 where the device has it in hardware, channels_last, SGD with momentum,
+a ResNet-20 as the teacher. Everything runs in one process on the same tensors, the same student and the same teacher;
+each ratio is of pairs of steps, interleaved in ABBA order. Run it on a quiet machine: 10 to 15 minutes on 2 cores
+with bf16, or with --batch-size 64 without. torchdistill is measured too where it is installed (benchmarks/README.md
+says how).
 
 When the teacher is asked matters. A loop that calls a loss with the student's logits asks it between the student's
 forward and its backward, while all that the backward needs is in memory; torchdistill, and `Distiller.prefetch`, ask it
@@ -127,7 +128,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(MODELS), help="instead of the small ResNet, and to another file")
     parser.add_argument("--miniature", action="store_true", help="that model's kind with tiny layers; a trial")
     parser.add_argument("--depth", type=int, default=20, help="layers of the ResNets; other than 20 only for a trial")
-    parser.add_argument("--batch-size", type=int, default=128, help="other than 128 only for a trial")
+    parser.add_argument("--batch-size", type=int, default=128, help="64 is quick enough without bf16")
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for overhead.json")
     return parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import torchdistill_box
 from headstart import Distiller
+from headstart.precision import chosen_for
 from headstart.tasks.images.resnet import ResNet
 from step_times import Step
 
@@ -23,8 +24,13 @@ TOTAL_STEPS = 1_000_000  # more than are ever made, so that no window opens or c
 RUN_STEPS = 20
 
 
+def in_bf16(device: torch.device) -> bool:
+    """Whether the steps are in bf16: where the device computes it in hardware, as recipes do; else in fp32."""
+    return chosen_for("auto", device) == "bf16"
+
+
 class Autocast(nn.Module):
-    """Runs a module in bf16 and gives its logits in fp32, as Accelerate's prepared models do."""
+    """Runs a module in the precision of the device and gives its logits in fp32, as Accelerate's prepared models do."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -32,7 +38,7 @@ class Autocast(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, `[rows, classes]` of float32."""
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=in_bf16(images.device)):
             logits: Tensor = self.module(images)
         return logits.float()
 

@@ -40,6 +40,13 @@ def test_each_arm_tries_each_value_at_the_smallest_budget_the_baseline_first(tin
     assert planned[0].part == "tuning/distill-train.lr=0.05-s7"
 
 
+def test_they_can_be_tried_at_another_budget(tiny_data: Path) -> None:
+    planned = planned_trials(tuned(tiny_data, {"tune_budget": 6}))
+    assert len(planned) == 4 and {one.recipe.train.steps for one in planned} == {6}
+    with pytest.raises(RecipeError, match=r"tune_budget: .*0 trains nothing"):
+        tuned(tiny_data, {"tune_budget": 0})
+
+
 def test_several_keys_are_a_grid_and_an_arm_may_have_lists_of_its_own(tiny_data: Path) -> None:
     arms = {
         "baseline": {"set": {"distill": None}, "tune": {"train.weight_decay": [0.0, 1e-3]}},

@@ -27,7 +27,7 @@ class PlannedTrial:
         arm: Whose they are.
         values: The settings, by dotted key.
         seed: Of the run.
-        recipe: What it trains: the arm at the race's smallest budget, judged on the samples set aside to tune by.
+        recipe: What it trains: the arm at the budget to tune at, judged on the samples set aside to tune by.
     """
 
     arm: str
@@ -113,11 +113,11 @@ def _trial_recipe(recipe: Recipe, arm: str, values: Mapping[str, Any], seed: int
             "data.tuning to the number to set aside, a tenth of them say"
         )
     section = race_section(recipe)
-    shortest = run_recipe(arm_recipe(recipe, arm), min(section.budgets), seed)
+    short = run_recipe(arm_recipe(recipe, arm), section.trial_budget, seed)
     changes = {**values, "data.evaluate": "tuning", "train.trackers": []}
     if isinstance(recipe, MlmRecipe):
         changes["glue"] = None  # whose development sets are what a race is judged by
-    return varied(shortest, changes, f"race.tune, arm {arm}")
+    return varied(short, changes, f"race.tune, arm {arm}")
 
 
 def _best(

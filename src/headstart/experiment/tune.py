@@ -103,7 +103,7 @@ def tuning_of(
     return Tuning(
         trials=list(trials),
         chosen=chosen,
-        budget=min(race_section(recipe).budgets),
+        budget=race_section(recipe).trial_budget,
         samples=getattr(recipe.data, "tuning", 0),
         **metric,
     )

@@ -47,9 +47,12 @@ class Race(Config):
     """The arm that the verdict is about: named before the race."""
     tune: Tuned = Field(default_factory=dict)
     """Values to choose from, by dotted key: `{train.lr: [0.05, 0.1, 0.2]}`. Before the race each arm gets its own, by
-    short runs at the smallest budget, judged on the `data.tuning` samples set aside; several keys make a grid."""
+    short runs at `tune_budget`, judged on the `data.tuning` samples set aside; several keys make a grid."""
     tune_seeds: list[Seed] = Field([1000], min_length=1)
     """Seeds of the runs that `tune` takes, none of the race's; values are compared by their mean over them."""
+    tune_budget: float | None = None
+    """Length of the runs that `tune` takes; null: the smallest budget. What is best in a short run need not be best in
+    one many times as long, so take a middle budget where the budgets lie far apart."""
     calibration_pairs: PositiveInt = 30
     """How often each kind of step is timed to calibrate the seconds."""
 
@@ -64,7 +67,7 @@ class Race(Config):
 
     @model_validator(mode="after")
     def _budgets_that_end_cycles(self) -> Race:
-        for budget in self.budgets if self.curve == "cyclic" else []:
+        for budget in [*self.budgets, self.trial_budget] if self.curve == "cyclic" else []:
             try:
                 number_of_cycles(budget, min(self.budgets))
             except ValueError as error:
@@ -103,6 +106,11 @@ class Race(Config):
             )
         return self
 
+    @property
+    def trial_budget(self) -> float:
+        """Length of the runs that arms are tuned by."""
+        return min(self.budgets) if self.tune_budget is None else self.tune_budget
+
     def settings_to_try(self, arm: str) -> list[dict[str, Any]]:
         """The settings that an arm chooses from, by dotted key; one, perhaps empty, where there is no choice."""
         return every_combination({**self.tune, **self.arms[arm].tune})
@@ -119,6 +127,11 @@ class Race(Config):
             if budget <= 0:
                 raise ValueError(f"{budget:g} trains nothing; budgets are lengths of training above 0")
         return budgets
+
+    @field_validator("tune_budget")
+    @classmethod
+    def _a_length(cls, budget: float | None) -> float | None:
+        return budget if budget is None else cls._lengths([budget])[0]
 
     @field_validator("budgets", "seeds", "tune_seeds")
     @classmethod
