@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "command.md"
 HEAD = """# The command
 
 `headstart COMMAND --help` says in the terminal what this page says. Results go to stdout, progress and messages to
-stderr; `--json` makes the result one that machines read. In place of `headstart`, `python -m headstart` works too.
+stderr; `--json` prints the result for programs. In place of `headstart`, `python -m headstart` works too.
 
 This page is written by `tools/command_reference.py` from the command itself.
 """

@@ -46,7 +46,8 @@ def cache(
 
     Many runs can read it: other students, seeds and losses on the same data with the same data.seed.
 
-    Log-probabilities that a server, or another project, gives for the text of a causal language model are taken so:
+    A causal language model's log-probabilities can come from a server or another project instead: --prompts writes
+    what to ask it for, --import reads the answers.
 
     [bold]headstart cache recipes/clm-small-text.yaml --prompts prompts.jsonl[/]
     [bold]headstart cache recipes/clm-small-text.yaml --import answers.jsonl --out runs/served[/]

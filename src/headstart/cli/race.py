@@ -57,6 +57,8 @@ def race(
 ) -> None:
     r"""Race arms x budgets x seeds, and judge how much faster than the baseline they are.
 
+    Each run is a complete training. With --plan the runs still to be done are printed, and nothing is trained.
+
     [bold]headstart race recipes/demo.yaml --out runs/demo[/]
     [bold]headstart race recipes/demo.yaml race.seeds=[3,4,5] distill.stop=0.3 --out runs/other[/]
     [bold]headstart race --cmd "python train.py --arm {arm} --steps {budget} --seed {seed} --record {record}"

@@ -21,6 +21,8 @@ def teachers(
 ) -> None:
     """List what could teach: model, parameters, bytes, quality, and what a forward costs.
 
+    Nothing is trained or written; names with hf:, timm: and torchvision: are downloaded, once.
+
     [bold]headstart teachers runs/demo/teachers/*[/]
     [bold]headstart teachers timm:resnet18.a1_in1k hf:google-bert/bert-base-uncased[/]
     """
