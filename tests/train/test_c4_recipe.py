@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).parents[2] / "recipes" / "bert-c4.yaml"
 # All that the recipe does, with what is at hand in place of C4 and its tokenizer, and sizes for a CPU.
 TINY = [
-    "data.name=wikipedia-en-2015-sample",
+    "data.name=wikipedia-en-2015-small",
     "data.subset=null",
     "data.length=32",
     "data.evaluate_sequences=40",
