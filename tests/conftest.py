@@ -33,6 +33,13 @@ torch.set_num_threads(1)
 
 pytest_addoption, pytest_configure = skips.add_option, skips.register
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: with several processes none of them is the last, which all others wait for."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 _GIVEN_DATA = os.path.abspath(os.environ.get("HEADSTART_DATA") or "nowhere")
 
 
