@@ -14,8 +14,9 @@ QUIET := $(if $(filter -v% --verbose,$(PIP_FLAGS)),,-qq)
 PIP_OPTIONS := $(QUIET) --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 
-# One process a core, as long as memory surely suffices; a file's tests share a process and its fixtures.
-PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
+# One process a core, as long as memory surely suffices; a file's tests share a process and its fixtures, and files with
+# slow tests come first (tests/conftest.py), not those with many.
+PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A race of seconds, to see that everything works: its verdict means nothing.
 SHORT := race.seeds=[0] race.budgets=[5,10] race.arms.baseline.budgets=null race.arms.distill.budgets=null \

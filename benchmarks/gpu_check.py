@@ -2,10 +2,11 @@
 
 Usage: python benchmarks/gpu_check.py [--only PART ...] [--out FOLDER]
 
-Each part is a program of its own with a limit of time; one that fails or hangs takes nothing from the others. Result
-files, and what each part printed, go to a folder named after the device, under benchmarks/results. Nothing is installed
-or fetched: headstart runs from this checkout, with the packages of the Python that runs this. Where the machine has no
-network, bring wheels of what is missing (`pip download`). `--device cpu --quick` tries the parts in miniature.
+Each part is a program of its own with a limit of time; one that fails, hangs or is killed takes nothing from the
+others, and what one has left of its time the next ones may use. Result files, and what each part printed, go to a
+folder named after the device, under benchmarks/results. Nothing is installed or fetched: headstart runs from this
+checkout, with the packages of the Python that runs this. Where the machine has no network, bring wheels of what is
+missing (`pip download`). `--device cpu --quick` tries the parts in miniature.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from rich.table import Column, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 _PAIRS = ["--pairs", "2"]
+_LAST_LINES = 12  # of what a part printed, where it left no figures: those that it has measured, or its error
+_DYING = 10.0  # seconds that a killed process has; one that waits for a driver may never go
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Part:
     Attributes:
         name: Short, a file's name too.
         command: What Python is given.
-        limit: Seconds after which it is stopped.
+        limit: Seconds after which it is stopped, but for what parts before it have left of theirs.
     """
 
     name: str
@@ -69,7 +72,8 @@ def parts(device: str, out: Path, *, quick: bool) -> list[Part]:
     def program(name: str, full: Sequence[str], short: Sequence[str]) -> list[str]:
         return [f"benchmarks/{name}.py", *(short if quick else full)]
 
-    big = ["--pairs", "40", "--runs", "6", "--batch-size"]
+    # So many as the time allows: the interval of each figure tells what that is worth.
+    big = ["--pairs", "24", "--runs", "6", "--batch-size"]
     mini = [*_PAIRS, "--runs", "1", "--miniature", "--batch-size", "2"]
     loss = program("loss", ["--pairs", "60"], [*_PAIRS, "--rows", "32", "--classes", "64", "--no-compiled"])
     pool = program(
@@ -77,7 +81,7 @@ def parts(device: str, out: Path, *, quick: bool) -> list[Part]:
     )
     resnet = program("overhead", [*big, "128"], mini)
     bert = program("overhead", [*big, "64"], mini)
-    killed = program("kill_resume", ["--trials", "4"], ["--trials", "1", "--steps", "8"])
+    killed = program("kill_resume", ["--trials", "6", "--enough", "60"], ["--trials", "1", "--steps", "8"])
     return [
         Part("tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *files_with_gpu_tests()], 90),
         Part("loss", [*loss, *on, *to], 90),
@@ -94,12 +98,31 @@ def files_with_gpu_tests() -> list[str]:
     return [str(file.relative_to(ROOT)) for file in files if "mark.gpu\n" in file.read_text(encoding="utf-8")]
 
 
-def run(part: Part, out: Path) -> Outcome:
-    """Run a part with its processes, until it ends or its time is up; what it prints goes to a file."""
-    begin = time.perf_counter()
+def run(part: Part, out: Path, *, device: str, limit: float) -> Outcome:
+    """Run a part with its processes, until it ends or its time is up; what it prints goes to a file.
+
+    Args:
+        part: What to run.
+        out: Where its log goes, and where its results are looked for.
+        device: Of the CPU alone it is told that there is no other.
+        limit: Seconds that it has.
+    """
+    begin, before = time.perf_counter(), _results(out)
+    log = out / f"{part.name}.log"
+    try:
+        ended = _run_to_end(part, log, device, limit)
+        lines = list(_figures(out, since=before)) or _last_lines(log)
+    except Exception as error:  # a full disk, a result that cannot be read: told, and the next part has its turn
+        ended, lines = "failed", [f"{type(error).__name__}: {error}"]
+    return Outcome(part, ended, time.perf_counter() - begin, lines)
+
+
+def _run_to_end(part: Part, log: Path, device: str, limit: float) -> str:
+    """How it ended."""
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    log, before = out / f"{part.name}.log", _results(out)
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     with log.open("w", encoding="utf-8") as printed:
         process = subprocess.Popen(
             [sys.executable, *part.command],
@@ -110,21 +133,40 @@ def run(part: Part, out: Path) -> Outcome:
             start_new_session=True,
         )
         try:
-            code = process.wait(part.limit)
-            ended = "done" if code == 0 else f"failed ({code})"
+            ended = _how(process.wait(limit))
         except subprocess.TimeoutExpired:
-            ended = f"stopped after {part.limit:.0f} s"
+            ended = f"stopped after {limit:.0f} s"
         finally:
-            _end(process)
-    written = list(_figures(out, since=before))
-    lines = written or log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-3:]
-    return Outcome(part, ended, time.perf_counter() - begin, lines)
+            gone = _end(process)
+    return ended if gone else f"{ended}, and does not go"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
+def _how(code: int) -> str:
+    """What an exit status says.
+
+    Example:
+        >>> _how(0), _how(1), _how(-9)
+        ('done', 'failed (1)', 'killed by SIGKILL')
+    """
+    if code < 0:
+        with suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+    return "done" if code == 0 else f"failed ({code})"
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Kill what is left of a part; whether it is gone."""
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # children that outlive it too
-    process.wait()
+    try:
+        process.wait(_DYING)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _last_lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES:]
 
 
 def _results(out: Path) -> list[tuple[Path, int]]:
@@ -149,8 +191,18 @@ def table(outcomes: Sequence[Outcome], device: str) -> Table:
 
 
 def device_name(device: str) -> str:
-    """As the driver calls it, or the processor's architecture."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"CPU ({platform.machine()})"
+    """As the driver calls it, or the processor's architecture.
+
+    Another process asks the driver: this one must not hold the device, of which some let in one process at a time.
+    """
+    if device == "cpu":
+        return f"CPU ({platform.machine()})"
+    asking = [sys.executable, "-c", "import torch; print(torch.cuda.get_device_name())"]
+    told = subprocess.run(asking, capture_output=True, text=True, timeout=120, check=False)
+    lines = (told.stdout if told.returncode == 0 else told.stderr).strip().splitlines()
+    if told.returncode or not lines:
+        sys.exit(f"the CUDA device does not answer: {lines[-1] if lines else 'nothing was said'}")
+    return lines[-1]
 
 
 def folder_for(name: str) -> Path:
@@ -183,20 +235,44 @@ def main(arguments: Sequence[str]) -> int:
     """Run the parts one after the other, and print the table.
 
     Returns:
-        1 if a part failed.
+        1 if a part failed, or was not run as this was interrupted.
     """
     options = parse_arguments(arguments)
     name = device_name(options.device)
     out = (options.out or folder_for(name)).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    console, outcomes = Console(markup=False, highlight=False), list[Outcome]()
-    for part in parts(options.device, out, quick=options.quick):
-        if options.only is None or part.name in options.only:
-            console.print(f"{part.name}: at most {part.limit:.0f} s")
-            outcomes.append(run(part, out))
+    console = Console(markup=False, highlight=False)
+    chosen = [
+        part
+        for part in parts(options.device, out, quick=options.quick)
+        if options.only is None or part.name in options.only
+    ]
+    outcomes: list[Outcome] = []
+    try:
+        run_all(chosen, out, options.device, console, outcomes)
+    except KeyboardInterrupt:
+        console.print("interrupted")
     console.print(table(outcomes, name))
     console.print(f"Results, and what each part printed: {out}", soft_wrap=True)
-    return int(any(outcome.failed for outcome in outcomes))
+    return int(len(outcomes) < len(chosen) or any(outcome.failed for outcome in outcomes))
+
+
+def run_all(chosen: Sequence[Part], out: Path, device: str, console: Console, outcomes: list[Outcome]) -> None:
+    """Run parts one after the other, each with its own time and what is left of that of those before it.
+
+    Args:
+        chosen: The parts.
+        out: For results and logs.
+        device: `cuda` or `cpu`.
+        console: Told which one runs.
+        outcomes: Gets what became of each.
+    """
+    spare = 0.0
+    for part in chosen:
+        limit = part.limit + spare
+        console.print(f"{part.name}: at most {limit:.0f} s")
+        outcomes.append(run(part, out, device=device, limit=limit))
+        spare = max(0.0, limit - outcomes[-1].seconds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Kills trainings at random points, lets them resume, and compares their weights with those of undisturbed ones.
 
-Usage: python benchmarks/kill_resume.py [--trials 50] [--steps 40] [--seed 0] [--out benchmarks/results]
+Usage: python benchmarks/kill_resume.py [--trials 50] [--enough SECONDS] [--steps 40] [--seed 0]
+    [--out benchmarks/results]
 
 Half of the trials train a small ResNet on images, half a small BERT with dropout on text, both distilled for half of
 their steps; on made-up data, with a checkpoint at every second step. In each trial the training is started in a process
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
@@ -37,6 +39,8 @@ from results_file import RESULTS, Figure, command_line, name_on, new_result, wri
 
 STEPS = 40
 MOST_KILLS = 3
+# Or a library that asks on import whether there is CUDA would keep what is forked afterwards from using it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 # Forked from a server that has done the slow imports and nothing else, so that a trial is training and little else.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "torch._dynamo", "transformers.models.bert.modeling_bert"])
@@ -167,12 +171,15 @@ def outcome(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def measure(folder: Path, *, trials: int, steps: int, seed: int, deterministic: bool) -> Counts:
-    """So many trials, of images and text in turn."""
+def measure(
+    folder: Path, *, trials: int, steps: int, seed: int, deterministic: bool, enough: float = float("inf")
+) -> Counts:
+    """So many trials, of images and text in turn; after `enough` seconds none begins, but for the first two."""
+    begin = time.perf_counter()
     prepared = recipes(folder / "data", steps=steps, deterministic=deterministic)
     subjects = [undisturbed(recipe, folder / name) for name, recipe in prepared.items()]
     chance, counts, number = random.Random(seed), Counts(), 0
-    while counts.trials < trials:
+    while counts.trials < trials and (counts.trials < len(subjects) or time.perf_counter() - begin < enough):
         trial(subjects[number % len(subjects)], folder / f"trial{number}", chance, counts)
         number += 1
         print(f"{counts.identical} of {counts.trials} identical, {counts.kills} kills", flush=True)
@@ -183,6 +190,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--enough", type=float, default=float("inf"), help="seconds after which no trial begins")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of a training")
     parser.add_argument("--seed", type=int, default=0, help="of the times of killing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result file")
@@ -201,6 +209,7 @@ def main(arguments: Sequence[str]) -> None:
             steps=options.steps,
             seed=options.seed,
             deterministic=device.type == "cuda",
+            enough=options.enough,
         )
     figures: dict[str, Any] = {name: Figure(value=value) for name, value in vars(counts).items()}
     seconds = time.perf_counter() - begin

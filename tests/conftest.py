@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ os.environ.update(
     ),
 )
 
+import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 
@@ -31,6 +33,13 @@ torch.set_num_threads(1)
 
 pytest_addoption, pytest_configure = skips.add_option, skips.register
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: with several processes none of them is the last, which all others wait for."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 _GIVEN_DATA = os.path.abspath(os.environ.get("HEADSTART_DATA") or "nowhere")
 
 
@@ -40,15 +49,27 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, _session_cache: Path) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, _session_cache: Path) -> Iterator[None]:
     """Give a test the same random numbers each time, an empty cache, and no data but its own.
 
-    And no Accelerator of another test: its precision would be that of all later ones in the process.
+    And no Accelerator of another test: its precision would be that of all later ones in the process. Trainers and
+    trainings also leave settings of the process behind, and words in the environment, which are put back.
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv("HEADSTART_CACHE", str(_session_cache))
     monkeypatch.delenv("HEADSTART_DATA", raising=False)
     torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    environment, dtype, threads = dict(os.environ), torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    torch.use_deterministic_algorithms(False)
+    torch.set_default_dtype(dtype)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -133,9 +133,13 @@ class StepTime(Record):
 
 
 class Calibration(Record):
-    """Step times measured interleaved on a quiet machine, by kind of step."""
+    """Step times measured interleaved on a quiet machine, by kind of step.
+
+    `left_out`: why some kinds were not timed, by kind; steps of teachers' trainings, which the race can do without.
+    """
 
     kinds: dict[str, StepTime]
+    left_out: dict[str, str] = {}
     device: str = ""
     seconds: Amount = Field(default=0.0, description="How long the calibration itself took.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,32 @@ from transformers import BertForQuestionAnswering
 from headstart.adapters.trainer import DistillTrainer
 from headstart.errors import HeadstartError
 from tests.adapters import loops
-from tests.adapters.loops import LOOPS, Training, plain, trainer_arguments
+from tests.adapters.loops import LOOPS, Training, Weights, plain, trainer_arguments
 from tests.adapters.test_model_head import bert
 from tests.adapters.tiny_models import model, rows
 
 AUTO = {"stop": "auto", "cap": 1.0, "warmup": 0.0}
 
 
-@pytest.fixture
-def longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long enough that the random teachers are let go, which is after the middle."""
-    for name, value in {"EPOCHS": 20, "STEPS": 60, "STOPPED": 18}.items():
-        monkeypatch.setattr(loops, name, value)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
+    """Weights of a loop so long that its random teachers are let go, which is after the middle; and all are so long."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"EPOCHS": 20, "STEPS": 60, "STOPPED": 18}.items():
+            patch.setattr(loops, name, value)
+        weights, throughout = plain(Training(folder, AUTO)), plain(Training(folder, {"stop": 1.0}))
+        assert max((throughout[name] - weights[name]).abs().max() for name in weights) > 1e-3  # it did stop
+        yield weights
 
 
-@pytest.mark.usefixtures("longer")
 @pytest.mark.parametrize("loop", LOOPS)
-def test_every_loop_stops_at_the_same_step_stopped_in_the_middle_or_not(loop: str, tmp_path: Path) -> None:
-    expected, throughout = plain(Training(tmp_path, AUTO)), plain(Training(tmp_path, {"stop": 1.0}))
-    assert max((throughout[name] - expected[name]).abs().max() for name in expected) > 1e-3  # it did stop
+def test_every_loop_stops_at_the_same_step_stopped_in_the_middle_or_not(
+    loop: str, stopped: Weights, tmp_path: Path
+) -> None:
     training = Training(tmp_path, AUTO)
     whole = LOOPS[loop](training)
-    torch.testing.assert_close(whole, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(whole, stopped, rtol=0, atol=1e-6)
     LOOPS[loop](training, stop=True)
     torch.testing.assert_close(LOOPS[loop](training, resume=True), whole, rtol=0, atol=0)
 

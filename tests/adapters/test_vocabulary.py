@@ -60,6 +60,13 @@ def test_no_more_than_the_tokenizer_has() -> None:
     assert teacher.classes == 20
 
 
+def test_a_tokenizer_that_leaves_numbers_out_needs_more_columns_than_it_has_tokens() -> None:
+    """As loading a teacher with it counts them."""
+    tokenizer = Tokenizer({**{f"w{number}": number for number in range(10)}, "<end>": 21})
+    with pytest.warns(UserWarning, match="the first 22"):
+        assert share_tokens(llama(32), [Teacher(llama(24))], tokenizer) == 22
+
+
 def test_a_teacher_that_was_loaded_with_its_tokenizer_is_not_spoken_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

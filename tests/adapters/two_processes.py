@@ -11,7 +11,7 @@ from accelerate import PartialState
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
-from tests.adapters.loops import LOOPS, MICRO_BATCH, Rows, Training
+from tests.adapters.loops import LOOPS, MICRO_BATCH, Rows, Training, Weights
 
 OPTIONS = {"stop": 0.75, "every": 2}
 DDP: dict[str, Any] = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
@@ -21,6 +21,10 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "lightning": ("lightning", DDP),
     "lightning-bf16-mixed": ("lightning", {**DDP, "precision": "bf16-mixed"}),
 }
+
+
+FROM_ONE, FROM_TWO = "from one", "from two"  # folders of a checkpoint that one process has left, or both have
+RESUMED = ("accelerate", "trainer", "lightning")  # loops that go on from each other's checkpoints
 
 
 class Sharded(Training):
@@ -38,13 +42,27 @@ def main(folder: Path) -> None:
     """Write the weights of each run; no process accumulates, so that a step has as many rows as one process's has."""
     torch.set_num_threads(1)
     for name, (loop, settings) in RUNS.items():
-        training = (Sharded if loop == "lightning" else Training)(folder, OPTIONS, accumulate=1)
-        weights = LOOPS[loop](training, **settings)
-        assert PartialState().num_processes == distributed.get_world_size() == 2
-        if rank() == 0:
-            torch.save(weights, folder / f"{name}.pt")
+        keep(folder / f"{name}.pt", LOOPS[loop](training(folder, loop), **settings))
+    for loop in RESUMED:
+        settings = RUNS[loop][1]
+        resumed = LOOPS[loop](training(folder / loop / FROM_ONE, loop), resume=True, **settings)
+        keep(folder / f"{loop} {FROM_ONE}.pt", resumed)
+        LOOPS[loop](training(folder / loop / FROM_TWO, loop), stop=True, **settings)
         distributed.barrier()
     distributed.destroy_process_group()
+
+
+def training(folder: Path, loop: str) -> Training:
+    """With the rows of a process, which does not accumulate."""
+    return (Sharded if loop == "lightning" else Training)(folder, OPTIONS, accumulate=1)
+
+
+def keep(file: Path, weights: Weights) -> None:
+    """Write weights, once."""
+    assert PartialState().num_processes == distributed.get_world_size() == 2
+    if rank() == 0:
+        torch.save(weights, file)
+    distributed.barrier()
 
 
 if __name__ == "__main__":

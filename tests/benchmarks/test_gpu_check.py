@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +71,89 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_alone(
         assert expected in printed
     replace_parts(monkeypatch, [good])
     assert gpu_check.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
+
+
+def outcome_of(program: str, out: Path, *, limit: float = 600) -> gpu_check.Outcome:
+    return gpu_check.run(Part("part", ["-c", program], limit), out, device="cpu", limit=limit)
+
+
+def test_a_part_that_is_killed_says_by_what(tmp_path: Path) -> None:
+    outcome = outcome_of("import os; print('so far', flush=True); os.kill(os.getpid(), 9)", tmp_path)
+    assert (outcome.ended, outcome.lines, outcome.failed) == ("killed by SIGKILL", ["so far"], True)
+
+
+def test_what_was_measured_before_a_part_was_stopped_is_shown(tmp_path: Path) -> None:
+    lines = "import time; [print('figure', n, flush=True) for n in range(20)]; time.sleep(600)"
+    outcome = outcome_of(lines, tmp_path, limit=1.0)
+    assert outcome.ended == "stopped after 1 s" and outcome.lines == [f"figure {n}" for n in range(8, 20)]
+
+
+def test_the_processes_of_a_part_go_with_it(tmp_path: Path) -> None:
+    """Also those that outlive it: they would keep memory of the device."""
+    child = tmp_path / "child"
+    program = f"""
+import subprocess, sys
+process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open({str(child)!r}, "w").write(str(process.pid))
+"""
+    assert outcome_of(program, tmp_path).ended == "done"
+    state = Path(f"/proc/{child.read_text()}/stat")
+    deadline = time.monotonic() + 60
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_process_that_cannot_be_killed_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a driver."""
+    kill, left = os.killpg, []
+    monkeypatch.setattr(os, "killpg", lambda group, _: left.append(group))
+    monkeypatch.setattr(gpu_check, "_DYING", 0.1)
+    outcome = outcome_of("import time; time.sleep(600)", tmp_path, limit=0.1)
+    assert outcome.ended == "stopped after 0 s, and does not go"
+    kill(left[0], signal.SIGKILL)
+
+
+def test_a_result_that_cannot_be_read_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Part("broken", ["-c", f"open({str(tmp_path / 'broken.json')!r}, 'w').write('{{')"], 600)
+    good = Part("works", ["-c", WRITES, str(tmp_path / "works.json")], 600)
+    replace_parts(monkeypatch, [broken, good])
+    assert gpu_check.main(["--device", "cpu", "--out", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "JSONDecodeError" in printed and "ratio 1.25" in printed
+
+
+def test_time_that_is_left_goes_to_the_next_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds, limits = {"quick": 10.0, "slow": 120.0, "last": 5.0}, {}
+
+    def run(part: Part, out: Path, *, device: str, limit: float) -> gpu_check.Outcome:
+        limits[part.name] = limit
+        return gpu_check.Outcome(part, "done", min(seconds[part.name], limit), [])
+
+    monkeypatch.setattr(gpu_check, "run", run)
+    replace_parts(monkeypatch, [Part(name, [], 60) for name in seconds])
+    assert gpu_check.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert limits == {"quick": 60, "slow": 110, "last": 60}
+    assert "slow: at most 110 s" in capsys.readouterr().out
+
+
+def test_interrupted_it_shows_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(part: Part, out: Path, **_: object) -> gpu_check.Outcome:
+        if part.name == "second":
+            raise KeyboardInterrupt
+        return gpu_check.Outcome(part, "done", 1.0, ["ratio 1.25"])
+
+    monkeypatch.setattr(gpu_check, "run", run)
+    replace_parts(monkeypatch, [Part(name, [], 60) for name in ("first", "second", "third")])
+    assert gpu_check.main(["--device", "cpu", "--out", str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "ratio 1.25" in printed and "interrupted" in printed and "third" not in printed
 
 
 def test_unknown_part_and_missing_device_are_refused(

@@ -52,6 +52,18 @@ def test_only_the_same_outcome_is_identical(found: str, tmp_path: Path, monkeypa
     assert counts.identical == (found == "same")
 
 
+def test_no_trial_begins_when_there_was_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject: Any = kill_resume.Subject(None, "same", 0.1)  # type: ignore[arg-type]
+    monkeypatch.setattr(kill_resume, "undisturbed", lambda *_: subject)
+    monkeypatch.setattr(kill_resume, "start", lambda recipe, folder: Process(folder))
+    monkeypatch.setattr(kill_resume, "outcome", lambda folder: "same")
+    for enough, trials in ((0.0, 2), (3600.0, 5)):
+        counts = kill_resume.measure(
+            tmp_path / str(trials), trials=5, steps=8, seed=0, deterministic=False, enough=enough
+        )
+        assert counts.trials == counts.identical == trials
+
+
 def test_weights_and_metrics_are_part_of_the_outcome_and_seconds_are_not(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import nn
 
+import headstart.commands.teachers as commands
 from headstart.commands.teachers import checks_table, list_teachers, teachers_table
 from headstart.errors import TeacherError
 from headstart.tasks.images.resnet import ResNet
@@ -71,7 +73,7 @@ def test_an_operator_without_a_formula_leaves_the_flops_open(run: Path, monkeypa
     def unknown(*_: Any) -> int:
         raise TeacherError("cannot count")
 
-    monkeypatch.setattr("headstart.commands.teachers.forward_flops", unknown)
+    monkeypatch.setattr("headstart.commands.teachers.count_flops", unknown)
     (found,) = list_teachers([str(run)])
     assert found["forward_flops"] is None and found["forward_ms"] > 0
 
@@ -86,6 +88,41 @@ def test_a_language_model_is_tried_on_tokens(tmp_path: Path) -> None:
     (found,) = list_teachers([f"hf:{tmp_path}"])
     assert (found["task"], found["model"], found["classes"]) == ("mlm", "BertForMaskedLM", 50)
     assert found["inputs"] == "16 x 64" and found["forward_flops"] > 0
+
+
+def write_llama(folder: Path, **sizes: int) -> Any:
+    """A configuration, and a file of weights that says nothing of them."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(architectures=["LlamaForCausalLM"], dtype="bfloat16", **sizes)
+    config.save_pretrained(folder)
+    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
+    return config
+
+
+def test_a_model_larger_than_memory_is_listed_without_reading_it(tmp_path: Path) -> None:
+    """Of 26 GB as it lies on the disk, and twice that where it were built in float32."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    write_llama(tmp_path, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40)
+    (found,) = list_teachers([str(tmp_path)])
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 1e9
+    assert found["reason"] is None and (found["model"], found["classes"]) == ("LlamaForCausalLM", 32000)
+    assert found["parameters"] == 13_015_864_320  # of Llama 2 13B, as its authors count
+    assert 2 * found["parameters"] <= found["bytes"] < 2.001 * found["parameters"]
+    assert (found["inputs"], found["forward_ms"]) == ("8 x 128", None)
+    read = found["parameters"] - 32000 * 5120  # the table of tokens is only looked up in
+    assert found["forward_flops"] == pytest.approx(2 * 1024 * read, rel=0.01)
+    assert "not timed, 8 x 128" in printed(teachers_table([found]))
+
+
+def test_a_forward_that_takes_long_is_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_llama(tmp_path, vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    (small,) = list_teachers([str(tmp_path)])
+    assert "holds no weights for" in small["reason"]  # as it is read
+    for limit in ("_MOST_FLOPS", "_MOST_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(commands, limit, 1)
+            (found,) = list_teachers([str(tmp_path)])
+        assert found["reason"] is None and found["classes"] == 50 and found["forward_ms"] is None
 
 
 def test_the_table_shows_what_is_known(run: Path) -> None:

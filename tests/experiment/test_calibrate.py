@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy import stats
 
 from headstart.experiment.calibrate import calibrate, median_interval
 from headstart.recipe.step_kinds import count_steps, distill_kind, plain_kind
+from headstart.records import RunRecord
 from tests.tiny import tiny_recipe
 
 
@@ -108,3 +110,40 @@ def test_every_kind_of_the_arms_is_timed_and_told_apart(tiny_data: Path, teacher
         assert result.kinds[kind].teacher_seconds == max(0.0, added)
     assert told == [(done, told[-1][1]) for done in range(1, told[-1][1] + 1)]
     assert result.seconds > 0 and result.device
+
+
+def trained(data: Path, *, device: str = "CPU of old, 1 threads", **changes: Any) -> RunRecord:
+    """The record of a teacher's training, with kinds of steps named by an earlier version."""
+    recipe = tiny_recipe(data, model__width=8, **changes)
+    return RunRecord(
+        quality=0.9,
+        seconds=9.0,
+        steps={"of an earlier version": 12},
+        settings=recipe.model_dump(mode="json"),
+        environment={"device": device},
+    )
+
+
+def test_steps_of_a_teacher_trained_before_are_timed_too(tiny_data: Path) -> None:
+    raced, teacher = tiny_recipe(tiny_data), tiny_recipe(tiny_data, model__width=8)
+    result = calibrate([raced], at_hand=[trained(tiny_data)], pairs=1)
+    assert set(result.kinds) == {plain_kind(raced), plain_kind(teacher)} and result.left_out == {}
+    assert result.kinds[plain_kind(teacher)].n == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (lambda data: trained(data.parent / "elsewhere"), "it was trained on other data"),
+        (lambda data: trained(data, device="NVIDIA H100"), "another kind of device (NVIDIA H100)"),
+        (lambda data: trained(data, train__batch_size=500), "cannot be made again here (RecipeError: train.batch_size"),
+        (lambda data: trained(data).model_copy(update={"settings": {"epochs": 2}}), "no recipe of this version"),
+    ],
+)
+def test_steps_of_a_teacher_that_cannot_be_timed_are_left_out_with_the_reason(
+    record: Callable[[Path], RunRecord], reason: str, tiny_data: Path
+) -> None:
+    raced = tiny_recipe(tiny_data)
+    result = calibrate([raced], at_hand=[record(tiny_data)], pairs=1)
+    assert set(result.kinds) == {plain_kind(raced)}
+    assert len(result.left_out) == 1 and reason in next(iter(result.left_out.values()))

@@ -63,6 +63,19 @@ def test_a_race_trains_teachers_first_and_does_nothing_twice(tiny_data: Path, fo
     assert read_record(RaceRecord, folder / "race.json") == again
 
 
+def test_a_teacher_at_hand_is_timed_and_its_training_counted_in(
+    tiny_data: Path, folder: Path, teachers: list[str]
+) -> None:
+    record = race_recipe(racing(tiny_data, distill={"teachers": teachers[:1]}), folder)
+    assert record.calibration is not None and record.calibration.left_out == {}
+    costs = [cost for run in record.runs for cost in run.teachers]
+    assert costs and all(set(cost.steps) <= set(record.calibration.kinds) for cost in costs)
+    result = next(result for result in record.results if result.clock == "calibrated")
+    (steps,) = {sum(cost.steps.values()) for cost in costs}
+    (kind,) = costs[0].steps
+    assert result.teacher_cost == pytest.approx(steps * record.calibration.kinds[kind].seconds)
+
+
 def test_a_budget_is_a_training_with_its_own_complete_schedule(tiny_data: Path) -> None:
     arm = arm_recipe(racing(tiny_data), "baseline")
     assert arm.distill is None and arm.race is None

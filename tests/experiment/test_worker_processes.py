@@ -51,7 +51,7 @@ if __name__ == "__main__":
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    for _ in range(200):
+    for _ in range(6000):
         try:
             os.kill(child, 0)
         except ProcessLookupError:
@@ -59,7 +59,7 @@ if __name__ == "__main__":
         if _state(child) == "Z":  # dead; nobody asked for its exit code yet
             return
         time.sleep(0.05)
-    pytest.fail(f"process {child} still runs 10 s after its parent was killed")
+    pytest.fail(f"process {child} still runs 5 minutes after its parent was killed")
 
 
 def _state(process: int) -> str:

@@ -333,7 +333,7 @@ def test_headstart_race_is_callable_once_the_package_is_imported(tmp_path: Path)
 
 
 def test_workers_run_side_by_side_and_give_the_same_race(tmp_path: Path) -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=300)
 
     def meet(arm: str, budget: float, seed: int) -> dict[str, Any]:
         meeting.wait()  # nobody gets past it alone

@@ -40,6 +40,35 @@ def test_a_run(tmp_path: Path) -> None:
         assert found.record is not None and found.quality == {"accuracy": 0.9}
 
 
+def test_a_path_from_somebodys_home_is_found_where_no_shell_has_seen_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a recipe."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_run(tmp_path / "runs" / "old")
+    write(tmp_path / "model", config={})
+    assert find_teacher("~/runs/old").path == tmp_path / "runs" / "old" / "model.safetensors"
+    assert find_teacher("hf:~/model").path == tmp_path / "model" / "model.safetensors"
+    assert expand_spec("~/runs/*") == [str(tmp_path / "runs" / "old")]
+    with pytest.raises(TeacherError, match=r"^~/nothing: no such run folder or file"):
+        find_teacher("~/nothing")
+    with pytest.raises(TeacherError, match=r"^~nobody-of-that-name/x: no such run folder or file"):
+        find_teacher("~nobody-of-that-name/x")
+
+
+def test_a_link_and_a_name_with_spaces_lead_to_a_run(tmp_path: Path) -> None:
+    """As caches of the Hub are made of links to files whose names say nothing."""
+    run = write_run(tmp_path / "an old rün")
+    (tmp_path / "link").symlink_to(run, target_is_directory=True)
+    (tmp_path / "blob").write_bytes((run / "model.safetensors").read_bytes())
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.safetensors").symlink_to(tmp_path / "blob")
+    for spec in (run, tmp_path / "link", tmp_path / "snapshot"):
+        assert find_teacher(spec).kind == "run"
+    with pytest.raises(TeacherError, match=r"^C:\\models\\old: no such run folder or file"):
+        find_teacher("C:\\models\\old")
+
+
 def test_a_run_without_its_record(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     (tmp_path / "run" / "record.json").unlink()

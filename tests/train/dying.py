@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -16,15 +15,12 @@ from headstart.recipe.recipe import Recipe
 from headstart.train.run import train
 from headstart.train.state.checkpoint import save_checkpoint
 from headstart.train.state.run_folder import METRICS, RunFolder
-
-# Forked from a server that has done the slow imports and nothing else: quick, and without this process's threads.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "torch._dynamo"])
+from tests.train.forked import CONTEXT
 
 
 def train_until_killed(recipe: Recipe, folder: Path, point: str) -> None:
     """Train in a process that kills itself at one of `POINTS`; returns when it is dead."""
-    process = _CONTEXT.Process(target=_train, args=(recipe, folder, point))
+    process = CONTEXT.Process(target=_train, args=(recipe, folder, point))
     process.start()
     process.join(600)  # long, for machines that do other work too
     assert process.exitcode == -signal.SIGKILL, f"ended with {process.exitcode} instead of being killed"

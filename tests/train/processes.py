@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,9 +11,8 @@ from typing import Any
 
 import torch
 
-# Forked from a server that has done the slow imports and nothing else: quick, and without this process's threads.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "headstart.train.run", "torch._dynamo"])
+from tests.train.forked import CONTEXT
+
 _PATIENCE = 300
 
 
@@ -29,7 +27,7 @@ def start_together(function: Callable[..., object], *arguments: Any, count: int 
         # The server's environment is that of the time when it was started.
         environment = {**os.environ, **{key: str(value) for key, value in together.items()}}
         environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        processes.append(_CONTEXT.Process(target=_begin, args=(environment, function, arguments), daemon=True))
+        processes.append(CONTEXT.Process(target=_begin, args=(environment, function, arguments), daemon=True))
         processes[-1].start()
     return processes
 

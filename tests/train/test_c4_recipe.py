@@ -13,15 +13,15 @@ from headstart.cli import app
 from headstart.records import RunRecord, read_record
 from headstart.tasks.text.config import MlmData
 from headstart.tasks.text.corpus import load_corpus
+from tests.train.processes import run_together
 from tests.train.test_distributed import check_equal_weights, metrics
-from tests.train.test_distributed_launch import LAUNCHERS, ROOT, launch
 
 pytestmark = pytest.mark.slow
 
-RECIPE = ROOT / "recipes" / "bert-c4.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "bert-c4.yaml"
 # All that the recipe does, with what is at hand in place of C4 and its tokenizer, and sizes for a CPU.
 TINY = [
-    "data.name=wikipedia-en-2015-sample",
+    "data.name=wikipedia-en-2015-small",
     "data.subset=null",
     "data.length=32",
     "data.evaluate_sequences=40",
@@ -35,16 +35,21 @@ TINY = [
 ]
 
 
+def give(command: list[str]) -> None:
+    """A command, in this process."""
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+
+
 def test_two_processes_learn_what_one_learns(research_data: Path, tmp_path: Path) -> None:
     """Text that is streamed, packed and masked anew; the teacher is trained first, by the same processes."""
     small = load_corpus(MlmData(name="wikipedia-en-2015-small", documents=20, vocab_size=1000))
     tokenizer = tmp_path / "tokenizer"
     small.save_tokenizer(tokenizer)
-    command = ["headstart", "train", str(RECIPE), *TINY, f"data.tokenizer={tokenizer}"]
-    launch(LAUNCHERS["torchrun"], "-m", *command, "--out", tmp_path / "two")
+    command = ["train", str(RECIPE), *TINY, f"data.tokenizer={tokenizer}"]
+    run_together(give, [*command, "--out", str(tmp_path / "two")])
     # One process that cuts its batches in two, as those two do.
-    one = CliRunner().invoke(app, [*command[1:], "train.accumulate=2", "--out", str(tmp_path / "one")])
-    assert one.exit_code == 0, one.output
+    give([*command, "train.accumulate=2", "--out", str(tmp_path / "one")])
 
     check_equal_weights(tmp_path / "one", tmp_path / "two", tolerance=1e-4)
     first, second = (read_record(RunRecord, tmp_path / name / "record.json") for name in ("one", "two"))

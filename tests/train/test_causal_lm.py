@@ -76,13 +76,12 @@ def teacher(text: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_killed_and_resumed_training_gives_the_same_bits(
     family: str, text: Path, teacher: str, tmp_path: Path
 ) -> None:
     names = MODEL["config"] if family != "gpt2" else {"n_embd": 16, "n_layer": 2, "n_head": 2}
-    model = {"name": family, "config": {**names, **({"head_dim": 8} if family == "qwen3" else {})}}
-    distilled = recipe(text, model=model, distill={"teachers": [teacher], "stop": 0.75})
+    distilled = recipe(text, model={"name": family, "config": names}, distill={"teachers": [teacher], "stop": 0.75})
     train(distilled, tmp_path / "whole")
     train_until_killed(distilled, tmp_path / "killed", "after the first checkpoint")
     train(distilled, tmp_path / "killed")

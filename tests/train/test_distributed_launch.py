@@ -55,10 +55,8 @@ def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
-def test_the_command_trains_with_two_processes(name: str, recipe: Path, whole: Path, tmp_path: Path) -> None:
-    told = launch(LAUNCHERS[name], *(["-m"] if name == "torchrun" else ["--module"]), "headstart", "train", recipe,
-                  "--out", tmp_path, "--json")  # fmt: skip
+def test_the_command_trains_with_two_processes_of_accelerate(recipe: Path, whole: Path, tmp_path: Path) -> None:
+    told = launch(LAUNCHERS["accelerate"], "--module", "headstart", "train", recipe, "--out", tmp_path, "--json")
     assert RunRecord.model_validate_json(told) == read_record(RunRecord, tmp_path / "record.json")
     assert weight_bits(tmp_path) == weight_bits(whole)
     assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 6, 8, 10, 12]

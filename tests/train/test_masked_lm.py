@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
-from headstart.distill import LOSSES
 from headstart.errors import HeadstartError, InitError
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
@@ -70,10 +69,9 @@ def teacher(text: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_killed_and_resumed_training_gives_the_same_bits_with_every_loss(
-    loss: str, text: Path, teacher: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("loss", ["kl", "dkd", "dist"])
+def test_a_killed_and_resumed_training_gives_the_same_bits(loss: str, text: Path, teacher: str, tmp_path: Path) -> None:
+    """With losses of each way through the code: by rows in one pass, by labels, and across the batch."""
     distilled = recipe(text, distill={"teachers": [teacher], "loss": loss, "stop": 0.75})
     train(distilled, tmp_path / "whole")
     train_until_killed(distilled, tmp_path / "killed", "after the first checkpoint")

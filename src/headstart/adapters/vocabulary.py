@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from headstart.adapters.model_head import inside
 from headstart.distill import Teacher
 from headstart.distill.objective import IGNORED
+from headstart.distill.vocabulary import count_tokens
 
 _PADDED_TO = 8  # of which sizes of padded vocabularies are multiples, for the sake of fast kernels
 
@@ -49,8 +50,8 @@ def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: obj
     if own is None or any(count is None for count in others.values()) or not set(others.values()) - {own}:
         return None
     shared = min(own, *(count for count in others.values() if count is not None))
-    if isinstance(tokenizer, Sized) and hasattr(tokenizer, "get_vocab"):
-        shared = min(shared, len(tokenizer))
+    if (tokens := count_tokens(tokenizer)) is not None:
+        shared = min(shared, tokens)
     if not all(_may_be_padded(student, teacher) for teacher in others):
         return None
     for teacher, count in others.items():

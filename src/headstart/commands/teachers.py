@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Column, Table
 from rich.text import Text
+from torch import nn
 
 from headstart.distill import Teacher
+from headstart.distill.inputs import each_tensor
 from headstart.errors import HeadstartError, TeacherError
 from headstart.precision import AUTOCAST, chosen_for
 from headstart.tasks.hub import one_line
 from headstart.teachers import Found, expand_spec, find_teacher, read_weights
 from headstart.teachers.doctor import Check
+from headstart.teachers.hugging_face import outline_transformers
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.modules import load_module
 from headstart.train.costs.clock import timed
-from headstart.train.costs.flops import forward_flops
+from headstart.train.costs.flops import count_flops
 
 _REPEATS = 5
 _PIXELS = 128 * 32 * 32  # of a batch, about; and so many tokens
 _TOKENS = 8 * 128
+_MOST_BYTES, _MOST_FLOPS = 4e9, 2e12  # of a model that is tried: some 10 s on a slow processor
 _FIELDS = (
     *("kind", "task", "model", "classes", "parameters", "bytes", "quality", "metric"),
     *("inputs", "forward_ms", "forward_flops"),
@@ -41,7 +47,8 @@ def list_teachers(specs: Iterable[str]) -> list[dict[str, Any]]:
         One mapping per teacher: `spec`, `kind`, `task`, `model`, `classes` (or tokens), `parameters`, `bytes` (of
         weights), `quality` and `metric`; `inputs` (the shape of the batch tried), `forward_ms` (the best of a few
         forwards of it on the CPU) and `forward_flops`. What is not known is None; a file of weights alone is not tried.
-        Of what cannot be read, all is None but the `reason`.
+        Of what cannot be read, all is None but the `reason`. A folder of transformers with a model that is too large to
+        be tried here (see `_too_large`) is told of by its configuration: its weights are not read, and it is not timed.
 
     Raises:
         TeacherError: There is nothing where a spec leads.
@@ -54,7 +61,7 @@ def _row(spec: str) -> dict[str, Any]:
     try:
         found = find_teacher(spec)
     except TeacherError as error:
-        if not Path(spec).exists():
+        if not Path(spec).expanduser().exists():
             raise
         return {"spec": spec, **dict.fromkeys(_FIELDS), "reason": str(error)}
     try:
@@ -75,6 +82,8 @@ def teachers_table(found: Iterable[Mapping[str, Any]]) -> Table:
             table.add_row(Text(item["spec"]), Text(""), *[""] * 6)
             continue
         forward = f"{item['forward_ms']:.1f} ms for {item['inputs']}" if item["forward_ms"] is not None else "?"
+        if item["forward_ms"] is None and item["inputs"] is not None:
+            forward = f"not timed, {item['inputs']}"
         flops = f"{item['forward_flops'] / 1e9:.3g}" if item["forward_flops"] is not None else "?"
         table.add_row(
             Text(item["spec"]),
@@ -110,7 +119,8 @@ def _described(found: Found) -> dict[str, Any]:
         tensors = list(read_weights(found.path).values())
         unknown = dict.fromkeys(("task", "model", "classes", "inputs", "forward_ms", "forward_flops"))
         return {**known, **unknown, "parameters": sum(map(torch.numel, tensors)), "bytes": _bytes(tensors)}
-    loaded = load_module(found)
+    outline = _outline(found)
+    loaded = load_module(found) if outline is None else outline
     return {
         **known,
         "task": loaded.task,
@@ -122,12 +132,27 @@ def _described(found: Found) -> dict[str, Any]:
     }
 
 
+def _outline(found: Found) -> Loaded | None:
+    """A model that is too large to be tried, without its weights; None for any other."""
+    if found.kind != "transformers" or found.path is None:
+        return None
+    outline = outline_transformers(found.place)
+    return outline if _too_large(outline) else None
+
+
+def _too_large(outline: Loaded) -> bool:
+    """Whether reading a model may fill this machine's memory, or a few forwards take minutes."""
+    if _bytes([*outline.module.parameters(), *outline.module.buffers()]) > _MOST_BYTES:
+        return True
+    return (_tried_if_possible(outline)["forward_flops"] or 0) > _MOST_FLOPS
+
+
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _tried_if_possible(loaded: Loaded) -> dict[str, Any]:
-    """What a forward costs, where it takes images or tokens alone."""
+    """What a forward costs, where it takes images or tokens alone; without weights it is not timed."""
     try:
         return _tried(loaded)
     except Exception:  # it needs other inputs: a decoder's, another modality's
@@ -139,22 +164,30 @@ def _tried(loaded: Loaded) -> dict[str, Any]:
     inputs = _example(loaded)
     if inputs is None:
         return dict.fromkeys(("inputs", "forward_ms", "forward_flops"))
+    given = inputs if inputs.dim() == 4 else {"input_ids": inputs}
+    seen: dict[str, Any] = {"inputs": " x ".join(map(str, inputs.shape)), "forward_ms": None, "forward_flops": None}
+    with suppress(Exception):  # an operator whose FLOPs are not known, or a model that looks at values
+        seen |= _by_shapes(loaded.module, given)
+    if next(loaded.module.parameters()).is_meta:
+        return seen
     # As a run on this processor computes it.
     autocast = AUTOCAST[chosen_for("auto", inputs.device)]
     memory_format = torch.channels_last if inputs.dim() == 4 else None
     teacher = Teacher(loaded.module, autocast=autocast, memory_format=memory_format)
-    given = inputs if inputs.dim() == 4 else {"input_ids": inputs}
-    try:
-        flops = forward_flops(teacher.module, given, lambda module, batch: Teacher(module).logits(batch))
-    except Exception:  # an operator whose FLOPs are not known, or a model that looks at values, which there are none of
-        flops = None
     times = [timed(lambda: teacher.logits(given), inputs.device) for _ in range(_REPEATS)]
-    return {
-        "inputs": " x ".join(map(str, inputs.shape)),
-        "forward_ms": min(times) * 1000,
-        "forward_flops": flops,
-        "classes": teacher.logits(given).shape[-1],
-    }
+    return {**seen, "forward_ms": min(times) * 1000, "classes": teacher.logits(given).shape[-1]}
+
+
+def _by_shapes(module: nn.Module, inputs: Any) -> dict[str, Any]:
+    """The FLOPs of a forward, and how many classes it gives, without computing anything."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # which models know for a forward that has no values
+
+    on_meta = each_tensor(lambda tensor: tensor.to("meta"), inputs)
+    teacher, logits = Teacher(copy.deepcopy(module).to("meta")), list[torch.Tensor]()
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        given = each_tensor(fake.from_tensor, on_meta)
+        flops = count_flops(lambda: logits.append(teacher.logits(given)))
+    return {"forward_flops": flops, "classes": logits[0].shape[-1]}
 
 
 def _example(loaded: Loaded) -> torch.Tensor | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from headstart.distill.first_look import check_logits
+from headstart.distill.first_look import check_logits, check_same_numbers
 from headstart.distill.heads.layout import Layout
 from headstart.distill.heads.several import Names, Output
 from headstart.distill.inputs import first_tensor
@@ -89,6 +89,14 @@ class Asking:
         self._watch = OptimizerWatch(pool.live)
         self._heads: Names | None = None  # the student's, from the first call on
         self._looked_at: set[int | str] = set()  # teachers, and the student
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process and its loop: a copy, also in another process, begins that anew."""
+        return {name: value for name, value in vars(self).items() if name not in ("_early", "_watch")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._early, self._watch = Early(), OptimizerWatch(self.pool.live)
 
     def start(self, step: int, inputs: Any, keys: Keys | None) -> None:
         """Have the teachers work on a batch already; nothing happens where no tensor tells the device."""
@@ -183,13 +191,17 @@ class Asking:
                 continue
             finite = self._layout.objective.finite(target)
             self._flags.mark(index, finite if counted is None else finite | ~counted)
-            self._look_at(index, name, target, finite if counted is None else finite & counted)
+            self._look_at(index, name, shown, target, finite if counted is None else finite & counted)
             dense.append(target)
             keep = keep & finite
         return Asked(chosen, dense, sparse, keep, self.pool.mean_weights(chosen), names, part)
 
-    def _look_at(self, index: int, name: str, target: Tensor, keep: Tensor) -> None:
-        if index not in self._looked_at and check_logits(f"teacher {name!r}", target, keep, self._layout.objective):
+    def _look_at(self, index: int, name: str, student: Tensor, target: Tensor, keep: Tensor) -> None:
+        if index in self._looked_at:
+            return
+        whose, objective = f"teacher {name!r}", self._layout.objective
+        settled = check_logits(whose, target, keep, objective)
+        if check_same_numbers(whose, student.flatten(0, -2), target, keep, objective) and settled:
             self._looked_at.add(index)
 
     def _look_at_student(self, outputs: Sequence[Output], inputs: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headstart.distill.ask_teachers import Asked, Asking
 from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
-from headstart.distill.first_look import check_class_dim, warn_of_task
+from headstart.distill.first_look import check_class_dim, ignored_label, warn_of_sum, warn_of_task
 from headstart.distill.fused import fusable, linear_cross_entropy
 from headstart.distill.fused.tally import Count
 from headstart.distill.heads.head import Head
@@ -21,7 +21,7 @@ from headstart.distill.heads.several import Names, Output, Several, outputs_of
 from headstart.distill.last_call import LastCall
 from headstart.distill.losses import Average, LossFunction
 from headstart.distill.nonfinite import NonFiniteFlags
-from headstart.distill.objective import build_objective
+from headstart.distill.objective import IGNORED, build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
 from headstart.distill.projection import Projection, as_logits
@@ -138,6 +138,7 @@ class Distiller:
         self._by_row = fusable(self._objective)
         self._fusable = self._by_row and not any(source.sparse for source in pool.teachers)
         self._step = 0
+        self._ignored: int | None = None  # the task loss's own label for none, beside -100
         self.last: LastCall | None = None
         self._let_go_if_closed()
 
@@ -221,9 +222,9 @@ class Distiller:
             inputs: What the student was given; goes to the teachers as it is (a tensor, a tuple, or a mapping of
                 arguments).
             labels: `[...]` of int64, or probabilities `[..., classes]` where rows are mixtures of classes; for heads of
-                labels and values one for each output, of any dtype. What is labelled -100, or NaN, is not distilled,
-                and may be anything in the teachers' outputs; `dkd` needs the labels themselves. Several heads have
-                them in the form of the logits.
+                labels and values one for each output, of any dtype. What is labelled -100, or NaN, or what torch's
+                cross-entropy was told to ignore as the task loss, is not distilled, and may be anything in the
+                teachers' outputs; `dkd` needs the labels themselves. Several heads have them in the form of the logits.
             num_items: Distilled rows of the whole optimiser step; for labels and values the labelled outputs. By
                 default the loss is the mean over this batch's: give it where that number differs between micro-batches,
                 and divide the task loss by the same (Hugging Face's `num_items_in_batch`). With a `fraction` it is
@@ -243,7 +244,8 @@ class Distiller:
         scale = self._scale
         if scale == 0.0 or not torch.is_grad_enabled():
             return loss
-        return self._add(loss, scale, *self._heads(logits, labels), inputs, num_items, keys)
+        outputs = self._heads(logits, self._as_the_task_has_them(labels, loss))
+        return self._add(loss, scale, *outputs, inputs, num_items, keys)
 
     @outside_graphs
     def loss(
@@ -374,6 +376,15 @@ class Distiller:
         self._remember(asked, weight, *measured)
         return loss
 
+    def _as_the_task_has_them(self, labels: Any, task: Tensor) -> Any:
+        """Labels of which those that the task loss leaves out are the -100 that it leaves out by default."""
+        if self.last is None:
+            self._ignored = ignored_label(task)
+        if self._ignored is None or not isinstance(labels, Tensor) or labels.is_floating_point():
+            return labels
+        labels = labels.long()
+        return labels.masked_fill(labels == self._ignored, IGNORED)
+
     def _heads(self, logits: Tensor | Several, labels: Any) -> tuple[Names, list[Output]]:
         names, outputs = outputs_of(logits, labels)
         return names, [Output(*self._layout.of_student(*output)) for output in outputs]
@@ -392,6 +403,8 @@ class Distiller:
             warn_of_task(task)
         if self.last is None and self._layout.class_dim is None:
             check_class_dim(task, outputs[0].logits)
+        if self.last is None and num_items is None:
+            warn_of_sum(task, outputs[0].logits.shape[:-1].numel())
         weight = self.weight * scale
         asked = self._ask(names, outputs, inputs, keys)
         distill = distillation_loss(asked, self._objective, outputs, num_items)

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from headstart.distill.heads.head import Head
-from headstart.distill.objective import Objective
+from headstart.distill.losses import huber, mse, widen
+from headstart.distill.objective import IGNORED, Objective
 from headstart.errors import HeadstartError, TeacherError
 
 _DEPTH = 4  # operations between a task loss and what it was called with: weights, sums, means
 _STILL = ("LogSoftmax", "View", "UnsafeView", "Reshape", "ToCopy", "Unsqueeze")  # leave the classes where they are
+_SUM = 2  # as torch numbers its reductions
 _MANY = 32  # labels that would not all lie between 0 and 1 by accident
 _TASK_LOSSES: dict[str, Head] = {
     "NllLoss": "classes",
@@ -71,6 +73,78 @@ def _check_sigmoids(whose: str, logits: Tensor, keep: Tensor) -> bool:
             "its sigmoid out, or give torch.logit of them"
         )
     return bool(count >= _MANY)
+
+
+def check_same_numbers(whose: str, student: Tensor, teacher: Tensor, keep: Tensor, objective: Objective) -> bool:
+    """Refuse log-probabilities on one side alone where the loss compares the numbers themselves.
+
+    A softmax does not tell them from logits, as they differ by a number a row; a squared error does.
+
+    Args:
+        whose: Who gave the teacher's, for the message.
+        student: `[rows, classes]`.
+        teacher: `[rows, classes]`.
+        keep: What counts, `[rows]` of bool, or one for all.
+        objective: What is done with them.
+
+    Returns:
+        Whether that is settled: where nothing counts it is not.
+
+    Raises:
+        TeacherError: The exponentials of one side sum to 1 in all rows that count, and those of the other do not.
+    """
+    if objective.loss.function not in (mse, huber) or objective.standardize or teacher.shape[-1] < 2:
+        return True
+    keep = keep.expand(teacher.shape[:-1])
+    logs = [torch.logsumexp(widen(side.detach()), -1).abs() for side in (student, teacher)]
+    close = [
+        ((log <= max(1e-4, 8 * torch.finfo(side.dtype).eps)) | ~keep).all()
+        for log, side in zip(logs, (student, teacher), strict=True)
+    ]
+    counts, own, theirs = torch.stack([keep.any(), *close]).tolist()
+    if counts and own != theirs:
+        one, other = ("the student", whose) if own else (whose, "the student")
+        raise TeacherError(
+            f"{one} gives log-probabilities (the exponentials of each row sum to 1) and {other} does not, and the loss "
+            "compares the numbers themselves: leave the log_softmax out, put it at the end of both, or set loss='kl', "
+            "to which both are the same"
+        )
+    return bool(counts)
+
+
+def ignored_label(task: Tensor) -> int | None:
+    """The label of rows that a task loss leaves out, where that is another one than -100.
+
+    The graph of torch's cross-entropy tells its `ignore_index`; None where it does not, or where there are several.
+
+    Example:
+        >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 2])
+        >>> ignored_label(torch.nn.functional.cross_entropy(logits, labels, ignore_index=0))
+        0
+    """
+    found = {
+        _signed(node._saved_ignore_index)  # type: ignore[attr-defined]
+        for node in _nodes(task.grad_fn, _DEPTH, until=tuple(_TASK_LOSSES))
+        if hasattr(node, "_saved_ignore_index")
+    }
+    return found.pop() if len(found) == 1 and IGNORED not in found else None
+
+
+def warn_of_sum(task: Tensor, rows: int) -> None:
+    """Warn where a task loss is the sum of torch's loss over rows, and nothing has divided it: the other is a mean."""
+    if rows > 1 and getattr(task.grad_fn, "_saved_reduction", None) == _SUM:
+        warnings.warn(
+            "the task loss is a sum over the batch (reduction='sum'), and the distillation loss a mean, so that "
+            f"distilling has about a {rows}th of its weight; take the mean of both (reduction='mean'), or their sums: "
+            "num_items=1",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _signed(number: int) -> int:
+    """Torch tells a negative number in 64 bits without a sign."""
+    return number - 2**64 if number >= 2**63 else number
 
 
 def check_class_dim(task: Tensor, logits: Tensor) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import at_full_size, sides_of
 from headstart.recipe.recipe import Recipe
+from headstart.recipe.recorded import recorded_recipe, steps_today
 from headstart.recipe.step_kinds import distill_kind, plain_kind
-from headstart.records import Calibration, StepTime
+from headstart.records import Calibration, RunRecord, StepTime
+from headstart.tasks.hub import one_line
+from headstart.train import ranks
 from headstart.train.costs.clock import timed
 from headstart.train.costs.environment import device_name
 from headstart.train.precision import settled
@@ -26,6 +31,7 @@ def calibrate(
     recipes: Iterable[Recipe],
     *,
     teacher_paths: Mapping[str, Path] | None = None,
+    at_hand: Iterable[RunRecord] = (),
     pairs: int = 30,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
@@ -34,6 +40,7 @@ def calibrate(
     Args:
         recipes: Those raced, and their teachers'.
         teacher_paths: Run folders of the teachers.
+        at_hand: Records of teachers that were trained before the race, somewhere; see `Calibration.left_out`.
         pairs: How often each kind is timed forwards and backwards.
         progress: Told how many rounds of how many are done.
 
@@ -41,7 +48,9 @@ def calibrate(
         Median step times; making the batch and what distilling adds are told apart.
     """
     begin = time.perf_counter()
-    steppers = _steppers(map(settled, recipes), teacher_paths)
+    recipes = [settled(recipe) for recipe in recipes]
+    steppers = _steppers(recipes, teacher_paths)
+    left_out = _add_trained_before(steppers, at_hand, {_data_of(recipe) for recipe in recipes})
     times: dict[str, list[float]] = {kind: [] for kind in steppers}
     data: dict[str, list[float]] = {kind: [] for kind in steppers}
     for index in range(_WARM_UP + pairs):
@@ -58,7 +67,8 @@ def calibrate(
             added = max(0.0, kinds[kind].seconds - kinds[stepper.plain].seconds)
             kinds[kind] = kinds[kind].model_copy(update={"teacher_seconds": added})
     device = device_name(next(iter(steppers.values())).session.device)
-    return Calibration(kinds=kinds, device=device, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return Calibration(kinds=kinds, left_out=left_out, device=device, seconds=seconds)
 
 
 class _Stepper:
@@ -105,6 +115,50 @@ def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | Non
             if distilling is not None and distilling not in steppers:
                 steppers[distilling] = _Stepper(session(str(distill_kind(recipe)), _distilling(recipe)), side, plain)
     return steppers
+
+
+def _add_trained_before(
+    steppers: dict[str, _Stepper], records: Iterable[RunRecord], data: Container[tuple[str, Any]]
+) -> dict[str, str]:
+    """Add the steps of teachers that were trained before the race; returns why some kinds cannot be timed here.
+
+    A teacher's step is timed only where it is likely to be at home: on data that the race has, and on the same kind of
+    device. What fails even so leaves that kind out: the race does without it.
+    """
+    left_out = {}
+    for record in records:
+        recipe, kinds = recorded_recipe(record), steps_today(record).keys() - steppers.keys()
+        if not kinds:
+            continue
+        reason = _foreign(recipe, record, data)
+        if recipe is not None and not reason:
+            try:
+                found = _steppers([recipe], None)
+                for kind in kinds:
+                    found[kind].time_step(0)
+            except Exception as error:  # whatever a library makes of missing data, or too little memory
+                reason = f"its steps cannot be made again here ({one_line(error)})"
+            else:
+                steppers |= {kind: found[kind] for kind in kinds}
+        if reason:
+            left_out |= dict.fromkeys(kinds, reason)
+    return left_out
+
+
+def _foreign(recipe: Recipe | None, record: RunRecord, data: Container[tuple[str, Any]]) -> str:
+    """Why the steps of a run are none to time here, as far as its record tells; empty where they are."""
+    if recipe is None:
+        return "its record holds no recipe of this version"
+    if _data_of(recipe) not in data:
+        return f"it was trained on other data ({_data_of(recipe)[1]})"
+    was, here = record.environment.get("device", ""), device_name(torch.device(ranks.connect().device))
+    if was.startswith("CPU") != here.startswith("CPU"):
+        return f"it was trained on another kind of device ({was or 'not recorded'})"
+    return ""
+
+
+def _data_of(recipe: Recipe) -> tuple[str, Any]:
+    return recipe.task, recipe.data.model_dump().get("name")
 
 
 def _distilling(recipe: Recipe) -> Recipe:

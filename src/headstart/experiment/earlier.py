@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 from headstart.errors import HeadstartError
 from headstart.race import Run
 from headstart.recipe.load import dump_recipe, parse_recipe
-from headstart.recipe.step_kinds import count_steps
+from headstart.recipe.recorded import names_today, recorded_recipe
 from headstart.records import RunRecord, TeacherCost, read_record
 from headstart.teachers.find import RECORD
 
@@ -41,23 +41,10 @@ class EarlierRuns:
     def runs(self, finished: Mapping[Run, RunRecord]) -> dict[Run, RunRecord]:
         """The runs with all of today's settings and names of kinds of steps, those of their teachers too."""
         teachers = [read_record(RunRecord, path) for path in self._folder.glob(f"teachers/*/{RECORD}")]
-        names = _names([*finished.values(), *teachers])
+        names: dict[str, str] = {}
+        for record in [*finished.values(), *teachers]:
+            names |= names_today(record)
         return {run: _renamed(record, names) for run, record in finished.items()}
-
-
-def _names(records: Iterable[RunRecord]) -> dict[str, str]:
-    """Today's name of each kind of step, by the one it has: a record says how many there are of each, in order."""
-    names: dict[str, str] = {}
-    for record in records:
-        try:
-            recipe = parse_recipe(record.settings, "the settings of a finished run")
-        except HeadstartError:
-            continue
-        end = record.stopped.end if record.stopped is not None else None
-        now = count_steps(recipe, sum(record.steps.values()), end=end)
-        if list(now.values()) == list(record.steps.values()):
-            names |= zip(record.steps, now, strict=True)
-    return names
 
 
 def _renamed(record: RunRecord, names: Mapping[str, str]) -> RunRecord:
@@ -69,7 +56,5 @@ def _renamed(record: RunRecord, names: Mapping[str, str]) -> RunRecord:
 
 
 def _spelled_out(record: RunRecord) -> dict[str, Any]:
-    try:
-        return parse_recipe(record.settings, "the settings of a finished run").model_dump(mode="json")
-    except HeadstartError:
-        return record.settings
+    recipe = recorded_recipe(record)
+    return record.settings if recipe is None else recipe.model_dump(mode="json")

@@ -25,7 +25,7 @@ from headstart.experiment.arms import (
 from headstart.experiment.calibrate import calibrate
 from headstart.experiment.earlier import EarlierRuns
 from headstart.experiment.ray_cluster import Cluster
-from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers
+from headstart.experiment.train_teachers import rehearse, teacher_recipes, train_teachers, trained_before
 from headstart.experiment.trials import PlannedTrial, planned_trials, tuned_recipe
 from headstart.experiment.tune import refuse_seen, tune
 from headstart.experiment.worker_processes import Workers, threads_of_a_worker
@@ -86,11 +86,13 @@ def race_recipe(
         arms = {name: arm_recipe(recipe, name) for name in settings.arms}
 
         def measure() -> Calibration:
-            raced, pairs = [*arms.values(), *taught.values()], settings.calibration_pairs
+            raced = [*arms.values(), *taught.values()]
+            how: dict[str, Any] = {"teacher_paths": paths, "pairs": settings.calibration_pairs}
+            how["at_hand"] = trained_before(arms.values(), taught)
             if cluster is not None:
-                return cluster.call(calibrate, raced, teacher_paths=paths, pairs=pairs)
+                return cluster.call(calibrate, raced, **how)
             with threads_of_a_worker(workers):  # as the runs: another number would time other steps
-                return calibrate(raced, teacher_paths=paths, pairs=pairs, progress=watcher.calibration_step)
+                return calibrate(raced, progress=watcher.calibration_step, **how)
 
         record = race(
             _Runner(recipe, arms, folder, paths, watcher, pool),

@@ -9,6 +9,7 @@ from typing import Any
 from headstart.errors import RecipeError
 from headstart.recipe.load import varied
 from headstart.recipe.recipe import Recipe
+from headstart.records import RunRecord
 from headstart.teachers import find_teacher
 from headstart.train.judging import check_judging
 from headstart.train.run import train
@@ -89,6 +90,18 @@ def needed(recipe: Recipe) -> list[str]:
     """The specs of the weights that a recipe reads: its teachers', unless they are cached, and those it starts from."""
     cached = recipe.distill is not None and recipe.distill.cache is not None
     return [spec for spec in recipe.sources if not cached or spec == _origin(recipe)]
+
+
+def trained_before(variations: Iterable[Recipe], taught: Container[str]) -> list[RunRecord]:
+    """The records of what variations learn from and a race does not train, where it left one.
+
+    Args:
+        variations: The recipe's arms.
+        taught: Names of the teachers that the race trains.
+    """
+    specs = dict.fromkeys(spec for made in variations for spec in needed(made) if spec not in taught)
+    found = (find_teacher(spec).record for spec in specs)
+    return [record for record in found if record is not None]
 
 
 def untaught(recipe: Recipe) -> Recipe:

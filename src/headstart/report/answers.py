@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import figures
 from headstart.report.figures import NOTHING, QualityScale
+from headstart.report.loaded import in_flops, why_unknown
 from headstart.report.money import Price, saved_seconds
 from headstart.report.result_tables import speedup_text
 from headstart.report.sentences import primary_result
@@ -32,7 +33,7 @@ def answers(record: RaceRecord, price: Price | None = None) -> list[Answer]:
     result = primary_result(record)
     if result is None or result.status == "no data":
         return [Answer("Is it faster?", "Not known", f"There is nothing to compare {record.primary} by.")]
-    found = [_faster(record, result), _how_much(record, result), _how_sure(record, result), _cost(result)]
+    found = [_faster(record, result), _how_much(record, result), _how_sure(record, result), _cost(record, result)]
     return found if price is None or result.clock == "flops" else [*found, _money(result, price)]
 
 
@@ -78,18 +79,24 @@ def _how_sure(record: RaceRecord, result: ArmResult) -> Answer:
     )
 
 
-def _cost(result: ArmResult) -> Answer:
+def _cost(record: RaceRecord, result: ArmResult) -> Answer:
     question = "What did the teachers cost?"
-    if result.teacher_cost is None:
-        return Answer(question, "Not known", "The speed-up counts their work during the run, not their own training.")
+    why = "" if result.teacher_cost is not None else why_unknown(record, result)
+    known = result if result.teacher_cost is not None else in_flops(record, result)
+    if known is None or known.teacher_cost is None:
+        counted = "The speed-up counts their work during the run, not their own training."
+        return Answer(question, "Not known", " ".join(filter(None, (counted, why))))
     notes = ["Nothing more if they are at hand."]
-    if result.loaded_speedup is not None:
-        notes.append(f"Their training counted in once: {figures.times(result.loaded_speedup)}.")
-    if result.break_even is None:
-        notes.append("Their training does not pay for itself.")
+    here = " in FLOPs" if known is not result else ""
+    if known.loaded_speedup is not None:
+        notes.append(f"Their training counted in once: {figures.times(known.loaded_speedup)}{here}.")
+    if known.break_even is None:
+        notes.append(f"Their training does not pay for itself{here}.")
     else:
-        notes.append(f"Paid back after {figures.count(result.break_even, 'training')}.")
-    return Answer(question, figures.amount(result.teacher_cost, result.clock), " ".join(notes))
+        notes.append(f"Paid back after {figures.count(known.break_even, 'training')}{here}.")
+    return Answer(
+        question, figures.amount(known.teacher_cost, known.clock), " ".join([*notes, *([why] if why else [])])
+    )
 
 
 def _money(result: ArmResult, price: Price) -> Answer:

@@ -13,6 +13,7 @@ from headstart.files import write_atomically
 from headstart.records import ArmResult, RaceRecord
 from headstart.report import figures, html
 from headstart.report.figures import CLOCK_NAMES, NOTHING, QualityScale
+from headstart.report.loaded import loaded_text
 from headstart.report.money import Price, money_clock, saved_seconds
 from headstart.report.page import PAGE, shown
 from headstart.report.pictures import canvas
@@ -107,7 +108,7 @@ def _row(record: RaceRecord, price: Price | None) -> list[Cell]:
         or_nothing(result.baseline_cost, lambda value: figures.amount(value, clock)),
         or_nothing(result.arm_cost, lambda value: figures.amount(value, clock)),
         NOTHING if result.gain is None else scale.difference(result.gain.value),
-        or_nothing(result.loaded_speedup, figures.times),
+        loaded_text(record, result),
         or_nothing(result.break_even, lambda number: figures.count(number, "training")),
         or_nothing(saved_seconds(result) if priced else None, price.text) if price is not None else NOTHING,
         CLOCK_NAMES[clock],

@@ -11,6 +11,7 @@ from headstart.report import figures
 from headstart.report.cells import Cell as RaceCell
 from headstart.report.cells import summarise
 from headstart.report.figures import CLOCK_NAMES, NOTHING, QualityScale
+from headstart.report.loaded import loaded_text
 
 _INTERVAL = "95\N{NO-BREAK SPACE}%\N{NO-BREAK SPACE}interval"
 V = TypeVar("V", int, float)
@@ -56,10 +57,9 @@ class Table:
 
 def result_tables(record: RaceRecord) -> list[Table]:
     """One table for each clock that the race was judged on, the headline clock first; in it one row for each arm."""
-    scale = QualityScale.of(record)
     clocks = sorted(CLOCK_NAMES, key=lambda clock: clock != record.headline_clock)
     judged = {clock: [result for result in record.results if result.clock == clock] for clock in clocks}
-    return [_result_table(clock, results, scale) for clock, results in judged.items() if results]
+    return [_result_table(record, clock, results) for clock, results in judged.items() if results]
 
 
 def cell_table(record: RaceRecord) -> Table:
@@ -152,7 +152,8 @@ def or_nothing(value: V | None, write: Callable[[V], str]) -> str:
     return NOTHING if value is None else write(value)
 
 
-def _result_table(clock: Clock, results: Sequence[ArmResult], scale: QualityScale) -> Table:
+def _result_table(record: RaceRecord, clock: Clock, results: Sequence[ArmResult]) -> Table:
+    scale = QualityScale.of(record)
     equal = "FLOPs" if clock == "flops" else "time"
     columns = (
         Column("Arm", "label"),
@@ -166,10 +167,10 @@ def _result_table(clock: Clock, results: Sequence[ArmResult], scale: QualityScal
         Column("Breaks even after"),
     )
     caption = f"Speed-up to the baseline's best, and gain in {scale.metric} at equal {equal}, in {CLOCK_NAMES[clock]}."
-    return Table(caption, columns, [_result_row(result, scale) for result in results])
+    return Table(caption, columns, [_result_row(record, result, scale) for result in results])
 
 
-def _result_row(result: ArmResult, scale: QualityScale) -> list[str]:
+def _result_row(record: RaceRecord, result: ArmResult, scale: QualityScale) -> list[str]:
     clock, speedup, gain = result.clock, result.speedup, result.gain
     return [
         result.arm,
@@ -179,7 +180,7 @@ def _result_row(result: ArmResult, scale: QualityScale) -> list[str]:
         or_nothing(result.arm_cost, lambda value: figures.amount(value, clock)),
         NOTHING if gain is None else scale.signed(gain.value) + figures.in_brackets(figures.gain_interval(gain, scale)),
         or_nothing(result.teacher_cost, lambda value: figures.amount(value, clock)),
-        or_nothing(result.loaded_speedup, figures.times),
+        loaded_text(record, result),
         or_nothing(result.break_even, lambda number: figures.count(number, "training")),
     ]
 

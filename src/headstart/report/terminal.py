@@ -10,6 +10,7 @@ from headstart.records import ArmResult, RaceRecord
 from headstart.report import figures
 from headstart.report.compare import Races, comparison_table
 from headstart.report.figures import CLOCK_NAMES, NOTHING, QualityScale
+from headstart.report.loaded import loaded_text
 from headstart.report.result_tables import or_nothing, speedup_text
 
 _COMPARED = ("Race", "Arm", "Verdict", "Speed-up", "95 % interval", "Gain at equal cost", "Breaks even after")
@@ -75,6 +76,6 @@ def _row(record: RaceRecord, result: ArmResult, scale: QualityScale) -> list[str
         (figures.speedup_interval(result.speedup) if result.speedup else "") or NOTHING,
         NOTHING if in_flops is None else speedup_text(in_flops),
         NOTHING if result.gain is None else scale.signed(result.gain.value),
-        or_nothing(result.loaded_speedup, figures.times),
+        loaded_text(record, result),
         or_nothing(result.break_even, str),
     ]

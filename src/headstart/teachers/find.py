@@ -73,7 +73,7 @@ def find_teacher(spec: str | Path) -> Found:
     library, _, name = str(spec).partition(":")
     if library in LIBRARIES and name:
         return _in_library(str(spec), library, name)
-    path = Path(spec)
+    path = _at_home(str(spec))
     if path.is_dir():
         return _in_folder(str(spec), path)
     if not path.exists():
@@ -98,10 +98,11 @@ def expand_spec(spec: str) -> list[str]:
     Raises:
         TeacherError: A pattern matches no teacher.
     """
-    if spec.partition(":")[0] in LIBRARIES or not glob.has_magic(spec) or Path(spec).exists():
+    path = _at_home(spec)
+    if spec.partition(":")[0] in LIBRARIES or not glob.has_magic(spec) or path.exists():
         return [spec]
     found, reasons = [], []
-    for match in sorted(glob.glob(spec)):
+    for match in sorted(glob.glob(str(path))):
         try:
             found.append(find_teacher(match).spec)
         except TeacherError as error:  # a pattern over a folder of runs meets reports and unfinished runs as well
@@ -111,13 +112,22 @@ def expand_spec(spec: str) -> list[str]:
     return found
 
 
+def _at_home(name: str) -> Path:
+    """The path of a name; `~` in front stands for somebody's home, as in a shell, which a recipe never sees."""
+    path = Path(name)
+    try:
+        return path if path.exists() else path.expanduser()
+    except RuntimeError:  # there is no such user
+        return path
+
+
 def _in_library(spec: str, library: str, name: str) -> Found:
     package = LIBRARIES[library]
     if importlib.util.find_spec(package) is None:
         extra = "text" if package == "transformers" else "vision"
         raise TeacherError(f"{spec}: needs {package}, which is not installed; pip install 'headstart[{extra}]'")
     if library == "hf":
-        folder = Path(name)
+        folder = _at_home(name)
         return _in_folder(spec, folder) if folder.is_dir() else Found(spec, "transformers", name)
     return Found(spec, "timm" if library == "timm" else "torchvision", name)
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from headstart.adapters.model_head import why_not
 from headstart.errors import TeacherError
 from headstart.tasks.hub import from_hub, one_line, quiet
@@ -68,6 +70,32 @@ def load_transformers(place: str) -> Loaded:
         )
     classes = label_names(module.config) if task is not None and "classification" in task else None
     return Loaded(module, task, classes, tokenizer=name, revision=revision or None, **_facts(name, where, module))
+
+
+def outline_transformers(place: str) -> Loaded:
+    """A model of transformers in a folder without its weights: shapes and dtypes alone, on the meta device.
+
+    Args:
+        place: The folder; none with an adapter alone.
+
+    Raises:
+        TeacherError: As `load_transformers`, but that nothing is known of the weights.
+    """
+    where: dict[str, Any] = {"revision": "main", "local_files_only": True, "trust_remote_code": False}
+    try:
+        import transformers
+
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(place, **where)
+            kind, task = model_class(config)
+            with torch.device("meta"):
+                module = kind._from_config(config, dtype=config.dtype or torch.float32)
+    except TeacherError as error:
+        raise TeacherError(f"{place}: {error}") from None
+    except Exception as error:  # each type checks in its own way
+        raise TeacherError(f"{place}: transformers cannot build it ({one_line(error)}); {hint(True)}") from None
+    classes = label_names(module.config) if task is not None and "classification" in task else None
+    return Loaded(module, task, classes, tokenizer=place, **_facts(place, where, module))
 
 
 def model_class(config: Any) -> tuple[Any, str | None]:

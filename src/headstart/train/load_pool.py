@@ -49,7 +49,8 @@ def load_pool(
     teachers: Iterable[TargetSource]
     if distill.cache is not None:
         named = dict(zip(numbered(distill.specs), distill.teachers, strict=True))  # as a pool of live ones names them
-        at_hand = {name: entry for name, entry in named.items() if entry.spec in paths or Path(entry.spec).exists()}
+        there = {name: Path(entry.spec).expanduser().exists() for name, entry in named.items()}
+        at_hand = {name: entry for name, entry in named.items() if entry.spec in paths or there[name]}
         live = {name: load(entry) for name, entry in at_hand.items()}
         teachers = cached_teachers(distill.cache, list(named), live, recipe, task)
     else:

@@ -147,9 +147,10 @@ class TestTheSame:
         whole = auto(total_steps=total_steps)
         skills = [(2.0, 0.5)] * 90
         expected = go(whole, skills)
-        for cut in range(1, 90, 4):
-            killed, resumed = auto(total_steps=total_steps), auto(total_steps=total_steps)
-            before = go(killed, skills[:cut])
+        killed, before = auto(total_steps=total_steps), []
+        for cut in range(1, 90, 6):
+            before += go(killed, skills[len(before) : cut], first=len(before))
+            resumed = auto(total_steps=total_steps)
             resumed.load_state_dict(json.loads(json.dumps(killed.state_dict())))
             assert before + go(resumed, skills[cut:], first=cut) == expected, cut
             assert resumed.state_dict() == whole.state_dict(), cut

@@ -81,6 +81,12 @@ def _named(what: str, several: Any) -> tuple[Names, list[Tensor]]:
             f"{what} must be a tensor, or for several heads a mapping or a tuple of tensors, not "
             f"{type(several).__name__}" + ("" if one is None else "; give its `logits`")
         )
+    others = [name for name in names if not str(name).endswith("logits")]
+    if "logits" in names and others:
+        raise HeadstartError(
+            f"{what}: has 'logits' and {_told(others)}, as a model's whole output; give its 'logits' alone, or of "
+            f"several heads the logits by name, {_EXAMPLE}"
+        )
     if not names:
         raise HeadstartError(f"{what}: no heads at all; give a tensor, or several by name, {_EXAMPLE}")
     for name, one in zip(names, given, strict=True):

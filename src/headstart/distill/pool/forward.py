@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from headstart.distill.heads.several import Names, heads_in
 from headstart.distill.inputs import call, each_tensor, logits_in, projection_in, versions, wrapped_in
+from headstart.distill.pool.pooled import check_padding
 from headstart.distill.projection import Logits
 from headstart.errors import TeacherError
 
@@ -48,6 +49,8 @@ class Forward:
 
     def heads(self, inputs: Any, name: str, names: Names) -> list[Logits]:
         """The logits of the heads of these names; or, without any, those of the only one. Otherwise as the call."""
+        if self._writes is None:
+            check_padding(self._function, inputs, name)
         if self._writes is not False:
             inputs = each_tensor(Tensor.clone, inputs)
         before = versions(inputs)

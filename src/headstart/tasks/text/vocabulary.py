@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from headstart.distill.vocabulary import count_tokens
 from headstart.errors import DataError, TeacherError
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def read_vocabulary(
         raise DataError(f"{origin} has special tokens only; train it on more text")
     roles = {role: getattr(tokenizer, f"{role}_token_id") for role in _SPECIAL}
     special = {role: number for role, number in roles.items() if number is not None}
-    return Vocabulary(max(tokens.values()) + 1, special, ordinary, _content(tokenizer, tokens, special))
+    size = count_tokens(tokenizer)
+    assert size is not None
+    return Vocabulary(size, special, ordinary, _content(tokenizer, tokens, special))
 
 
 def first_difference(here: Vocabulary, there: Vocabulary) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from headstart.cache import CachedTeacher
 from headstart.distill import Teacher
 from headstart.distill.targets.source import TargetSource
+from headstart.recipe.recorded import steps_today
 from headstart.records import TeacherCost
 from headstart.teachers import find_teacher
 
@@ -43,5 +44,5 @@ def weights_cost(spec: str, parameters: int | None, path: str | Path) -> Teacher
         quality=record.quality,
         seconds=record.seconds,
         flops=record.flops,
-        steps=record.steps,
+        steps=steps_today(record),
     )

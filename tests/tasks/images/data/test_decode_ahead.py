@@ -102,7 +102,7 @@ def test_a_signal_to_all_processes_leaves_the_training_its_workers(images: list[
     assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
     for worker in workers:  # their parent's own signal is obeyed
         worker.terminate()
-        worker.join(10)
+        worker.join(300)
         assert worker.exitcode == 0
 
 
