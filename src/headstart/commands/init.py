@@ -109,15 +109,24 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
     tokenizer = None if place is None else read_tokenizer(str(place), str(place))
     _check_tokens(config, tokenizer, like)
     # Fresh weights cost more time than all the rest, and most often none of them is left in the end.
-    model = _built(kind, config, fresh=way.mixes)
-    rows = rows_of(model, source, tokenizer=tokenizer)
-    if way.mixes or not any(bool((index < 0).any()) for index in rows.values()):
-        inherited = _filled(model, source, way, batches, own, rows)
-        if way.mixes or all(row.what != "fresh" and not row.reason for row in inherited.tensors):
-            return Made(model, inherited, place)
-    del model
-    model = _built(kind, config, fresh=True)
+    model = built(kind, config, fresh=way.mixes)
+    rows = rows_of(model, source, classes=_classes(config), tokenizer=tokenizer)
+    told = way._replace(scores="spaced", compensate=False)  # what stays fresh does not depend on them
+    if not way.mixes and _leaves_fresh(_filled(model, source, told, [], own, rows, writing="nothing")):
+        model = built(kind, config, fresh=True)
     return Made(model, _filled(model, source, way, batches, own, rows), place)
+
+
+def _classes(config: Any) -> list[str] | None:
+    """Names of the new model's classes, in their order; None where it has no such head."""
+    from headstart.teachers.hugging_face import label_names
+
+    return label_names(config) if "Classification" in (config.architectures or [""])[0] else None
+
+
+def _leaves_fresh(inherited: Inherited) -> bool:
+    """Some of the student's values stay as they are."""
+    return any(row.what == "fresh" or row.reason for row in inherited.tensors)
 
 
 def _write_transformers(made: Made, source: Source, out: Path) -> Inherited:
@@ -164,8 +173,17 @@ def _own_config(source: Source) -> Any:
         raise InitError(f"{source.spec}: its config.json cannot be read ({one_line(error)})") from None
 
 
-def _built(kind: Any, config: Any, *, fresh: bool) -> Any:
-    """The new model; without `fresh` its weights are whatever was in memory."""
+def built(kind: Any, config: Any, *, fresh: bool) -> Any:
+    """A new model of transformers.
+
+    Args:
+        kind: Its class.
+        config: Its configuration.
+        fresh: Without, its weights are whatever was in memory.
+
+    Raises:
+        RecipeError: The class does not take the configuration.
+    """
     from transformers.initialization import no_init_weights
 
     dtype = getattr(config, "dtype", None) or torch.float32
@@ -177,7 +195,14 @@ def _built(kind: Any, config: Any, *, fresh: bool) -> Any:
 
 
 def _filled(
-    model: nn.Module, source: Source, way: Way, batches: list[Any], config: Any, rows: dict[str, Tensor]
+    model: nn.Module,
+    source: Source,
+    way: Way,
+    batches: list[Any],
+    config: Any,
+    rows: dict[str, Tensor],
+    *,
+    writing: str = "each",
 ) -> Inherited:
     return init_from(
         model,
@@ -191,6 +216,7 @@ def _filled(
         rows=rows,
         source_config=config,
         require=way.require,
+        writing=writing,
     )
 
 
