@@ -142,6 +142,29 @@ def test_a_tensor_that_is_several_in_the_source_is_told() -> None:
     assert init_from(Twice(shared=False), Twice(shared=True)).notes == ()
 
 
+class Tied(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.words, self.inside = nn.Embedding(11, width), nn.Linear(width, width)
+        self.head = nn.Linear(width, 11, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.head(torch.tanh(self.inside(self.words(x))))
+        return result
+
+
+def test_a_tied_head_that_grows_without_a_norm_before_it_is_told() -> None:
+    source, student, words = Tied(4), Tied(8), torch.arange(11)
+    (note,) = init_from(student, source).notes
+    assert note == (
+        "words.weight and head.weight are one tensor, read at one place and written at the other: outputs are not "
+        "preserved"
+    )
+    assert not torch.allclose(student(words), source(words))
+    assert init_from(Tied(4), source).notes == ()
+
+
 def grouped(width: int, groups: int) -> nn.Module:
     layers = [nn.Conv2d(3, width, 1), nn.GroupNorm(groups, width), nn.Conv2d(width, 4, 1)]
     return nn.Sequential(*layers)

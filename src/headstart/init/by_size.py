@@ -150,6 +150,9 @@ class BySize:
         ]
         return tuple(dict.fromkeys(note for note in found if note))
 
+    def _sizes(self, name: str) -> list[tuple[int, int]]:
+        return list(zip(self.source.shape(name), self.student.shape(name), strict=False))
+
     def _norm(self, name: str) -> str:
         norm = self.student.owner(name)
         if not isinstance(norm, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) or name not in self.source.names:
@@ -167,6 +170,10 @@ class BySize:
 
     def _joined(self, names: list[str]) -> str:
         there = [name for name in names if name in self.source.names]
+        uses = {self._use(name) for name in there}
+        if len(uses) > 1 and any(pair in self.picks and pair[0] < pair[1] for pair in self._sizes(there[0])):
+            told = " and ".join(there)
+            return f"{told} are one tensor, read at one place and written at the other: outputs are not preserved"
         tensors = {id(self.source.tensors[self.source.names[name]]) for name in there} if self.source.module else set()
         if len(tensors) < 2:
             return ""
