@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.errors import InitError
 from headstart.init import init_from
+from headstart.tasks.images.resnet import ResNet
 from tests.init.models import assert_same_outputs, language, outputs, stirred
 
 
@@ -186,6 +187,24 @@ def test_norms_of_no_known_family_are_told_of_too() -> None:
     (note,) = init_from(build(12), build(8)).notes
     assert note == "12 is no whole multiple of 8, so that norms see other means: outputs are not preserved"
     assert init_from(build(16), build(8)).notes == ()
+
+
+@pytest.mark.parametrize("asked", [{"scores": "activation"}, {"compensate": True}])
+def test_choosing_among_units_where_all_are_kept_is_told(asked: dict[str, Any]) -> None:
+    batches = [torch.arange(18).reshape(2, 9)]
+    source = stirred(language("bert", layers=4))
+    plain, student, narrow = language("bert", layers=2), language("bert", layers=2), language("bert", 32, 2, 4, 24)
+    init_from(plain, source)
+    (note,) = init_from(student, source, batches=batches, **asked).notes
+    assert note.startswith(f"{next(iter(asked))} changed nothing: no units are left out")
+    assert_same_outputs(student, plain)
+    assert init_from(narrow, source, batches=batches, **asked).notes == ()
+
+
+def test_there_is_nothing_to_compensate_in_a_network_of_convolutions() -> None:
+    student, source = ResNet(8, classes=3, width=4), ResNet(8, classes=3, width=8)
+    with pytest.raises(InitError, match=r"and a ResNet of basic blocks has none; leave it out"):
+        init_from(student, source, compensate=True, batches=[torch.zeros(2, 3, 8, 8)])
 
 
 def test_what_sizes_ask_for_is_told_in_depth_too() -> None:

@@ -90,12 +90,18 @@ class Axes:
 
     def ways(self) -> tuple[str, ...]:
         """What the sizes asked for, as `Inherited.ways`."""
-        kinds = {word for axis in self._resized() if (pick := self.of(axis)) is not None for word in pick.what.split()}
         depths = [(self.source.stacks[stack], self.student.stacks[stack]) for stack in self.layers]
         return ways_of(
-            "selected" in kinds or any(old > new for old, new in depths),
-            "tiled" in kinds or any(old < new for old, new in depths),
+            self.cuts_units() or any(old > new for old, new in depths),
+            "tiled" in self._kinds() or any(old < new for old, new in depths),
         )
+
+    def cuts_units(self) -> bool:
+        """Entries of some axis are left out, and not only whole layers."""
+        return "selected" in self._kinds()
+
+    def _kinds(self) -> set[str]:
+        return {word for axis in self._resized() if (pick := self.of(axis)) is not None for word in pick.what.split()}
 
     def chosen(self) -> dict[str, tuple[int, ...]]:
         """The entries of every axis and stack that the student has, by names for people."""

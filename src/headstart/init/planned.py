@@ -103,8 +103,16 @@ def _by_roles(student: View, source: View, asked: Asked) -> Plan:
         axes.chosen(),
         unchanged,
         left_out,
-        notes_of(student, source, axes, takes),
+        (*notes_of(student, source, axes, takes), *_without_effect(axes, asked)),
         seen.moments,
         axes.ways(),
         axes.grids,
     )
+
+
+def _without_effect(axes: Axes, asked: Asked) -> list[str]:
+    """Options that choose among units, where only layers are left out."""
+    given = [name for name, on in (("scores", asked.scored), ("compensate", asked.compensate)) if on]
+    if not given or axes.cuts_units():
+        return []
+    return [f"{' and '.join(given)} changed nothing: no units are left out, and layers are strided whatever they score"]
