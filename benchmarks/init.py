@@ -28,7 +28,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headstart.commands.init import Way, built, make_model, write_init
+from headstart.commands.init import Way, make_model, write_init
+from headstart.commands.like import built, changed_config
 from headstart.teachers.lazy import lazy_weights
 from headstart.teachers.source import load_source
 from peak_memory import peak_bytes
@@ -110,8 +111,6 @@ def written(folder: Path, like: str) -> float:
 def build(folder: Path, like: str) -> Callable[[], object]:
     """The work of building the smaller model, its weights whatever was in memory."""
     from transformers import AutoConfig
-
-    from headstart.commands.like import changed_config
 
     config, kind, _ = changed_config(AutoConfig.from_pretrained(folder), like)
     return lambda: built(kind, config, fresh=False)

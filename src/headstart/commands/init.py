@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from headstart.commands.like import changed_config, read_like
+from headstart.commands.like import built, changed_config, check_tokens, read_like
 from headstart.errors import HeadstartError, InitError, RecipeError
 from headstart.init import Inherited, init_from
 from headstart.tasks.hub import one_line, quiet
@@ -107,7 +106,7 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
     config, kind, folder = changed_config(own, like) if "=" in like else read_like(like, own)
     place = next((each for each in (folder, source.folder) if each is not None and _files(each, _TOKENIZER)), None)
     tokenizer = None if place is None else read_tokenizer(str(place), str(place))
-    _check_tokens(config, tokenizer, like)
+    check_tokens(config, tokenizer, like)
     # Fresh weights cost more time than all the rest, and most often none of them is left in the end.
     model = built(kind, config, fresh=way.mixes)
     rows = rows_of(model, source, classes=_classes(config), tokenizer=tokenizer)
@@ -173,27 +172,6 @@ def _own_config(source: Source) -> Any:
         raise InitError(f"{source.spec}: its config.json cannot be read ({one_line(error)})") from None
 
 
-def built(kind: Any, config: Any, *, fresh: bool) -> Any:
-    """A new model of transformers.
-
-    Args:
-        kind: Its class.
-        config: Its configuration.
-        fresh: Without, its weights are whatever was in memory.
-
-    Raises:
-        RecipeError: The class does not take the configuration.
-    """
-    from transformers.initialization import no_init_weights
-
-    dtype = getattr(config, "dtype", None) or torch.float32
-    try:
-        with nullcontext() if fresh else no_init_weights():
-            return kind._from_config(config, dtype=dtype)
-    except Exception as error:  # a width that its heads do not divide, say: each type in its own way
-        raise RecipeError(f"--like: {kind.__name__} cannot be built so ({one_line(error)})") from None
-
-
 def _filled(
     model: nn.Module,
     source: Source,
@@ -218,17 +196,6 @@ def _filled(
         require=way.require,
         writing=writing,
     )
-
-
-def _check_tokens(config: Any, tokenizer: Any, like: str) -> None:
-    """Refuse a vocabulary that is smaller than the tokens that its text is cut into."""
-    size = getattr(config, "vocab_size", None)
-    needed = 0 if tokenizer is None else max(tokenizer.get_vocab().values()) + 1
-    if size is not None and size < needed:
-        raise RecipeError(
-            f"--like={like}: vocab_size={size} is less than the {needed} tokens of the tokenizer; leave the vocabulary "
-            "as it is, or give a folder with config.json and the smaller tokenizer: tokens are matched by their text"
-        )
 
 
 def _read_batches(source: Source, text: Path, count: int) -> list[Any]:
