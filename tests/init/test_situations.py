@@ -87,7 +87,7 @@ def test_adapters_are_refused_before_and_after() -> None:
 
 
 def named(*labels: str) -> nn.Module:
-    config = transformers.BertConfig(  # type: ignore[call-arg]  # keys of all configurations
+    config = transformers.BertConfig(
         vocab_size=50,
         hidden_size=32,
         num_hidden_layers=1,

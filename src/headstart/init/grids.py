@@ -44,7 +44,8 @@ def resampled(values: Tensor, dim: int, source: Grid, student: Grid) -> Tensor:
         >>> resampled(torch.ones(1, 1 + 4, 8), 1, Grid(1, 2, 2), Grid(1, 3, 3)).shape
         torch.Size([1, 10, 8])
     """
-    before, patches = values.split([source.before, source.positions - source.before], dim)
+    before = values.narrow(dim, 0, source.before)
+    patches = values.narrow(dim, source.before, source.height * source.width)
     images = patches.reshape(-1, source.height, source.width, values.shape[-1]).permute(0, 3, 1, 2)
     wide = images.to(torch.promote_types(values.dtype, torch.float32))
     made = F.interpolate(wide, (student.height, student.width), mode="bicubic", antialias=True)

@@ -67,10 +67,11 @@ def _prepared(take: Take, values: Tensor, plan: Plan) -> tuple[Tensor, Take]:
         for dim, pick in enumerate(take.picks):
             if pick.what == "resampled":
                 values, take = resampled(values, dim, *plan.grids), _taken_whole(take, dim)
-    dim = _refitted(take) if take.source in plan.moments else None
-    if dim is not None and take.source is not None:
-        values = compensated(values, plan.moments[take.source], take.picks[dim].index, dim)
-        take = _taken_whole(take, dim)
+    moment = plan.moments.get(take.source or "")
+    read = None if moment is None else _refitted(take)
+    if moment is not None and read is not None:
+        values = compensated(values, moment, take.picks[read].index, read)
+        take = _taken_whole(take, read)
     return values, take
 
 
