@@ -1,4 +1,4 @@
-"""Transformers' Trainer on a causal language model: a small Llama on bytes, taught by a smaller one.
+"""Transformers' Trainer on a causal language model: a small Llama on bytes, grown out of and taught by a smaller one.
 
 python tools/example_diffs.py examples/trainer_causal_lm.py --width 32 --save runs/llama  # the earlier run
 python examples/trainer_causal_lm.py --teacher runs/llama
@@ -16,6 +16,7 @@ from transformers import (
     set_seed,
 )
 
+from headstart import init_from  # headstart
 from headstart.adapters.trainer import DistillTrainer  # headstart: from transformers import Trainer
 
 
@@ -35,9 +36,11 @@ def main() -> None:
         num_attention_heads=2,
         intermediate_size=2 * args.width,
     )
+    model = LlamaForCausalLM(config)
+    init_from(model, LlamaForCausalLM.from_pretrained(args.teacher))  # headstart
     train, test = text_blocks(tokenizer, length=64)
     trainer = DistillTrainer(  # headstart: trainer = Trainer(
-        LlamaForCausalLM(config),
+        model,
         TrainingArguments(
             output_dir="runs/trainer",
             max_steps=args.steps,

@@ -109,6 +109,31 @@ def test_columns_without_a_token_stay_fresh_and_are_finite(tmp_path: Path) -> No
     assert rows[tokens:].std() > 0
 
 
+def test_what_stays_fresh_is_what_the_seed_gives_a_model_without_a_source(tmp_path: Path) -> None:
+    old_model(tmp_path / "old")
+    done = run(tmp_path / "old", "--like", "vocab_size=104,hidden_size=16,num_attention_heads=2,num_key_value_heads=1,"
+               "head_dim=8", "--seed", 3, "--out", tmp_path / "new")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    new = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "new")
+    torch.manual_seed(3)
+    fresh = transformers.AutoModelForCausalLM.from_config(new.config)
+    tokens = max(word_tokenizer().get_vocab().values()) + 1
+    assert torch.equal(new.model.embed_tokens.weight[tokens:], fresh.model.embed_tokens.weight[tokens:])
+
+
+def test_classes_of_a_classifier_are_matched_by_their_names(tmp_path: Path) -> None:
+    shape = {**CONFIGS["bert"].to_dict(), "id2label": {0: "cat", 1: "dog", 2: "owl"}}
+    old = transformers.BertForSequenceClassification(transformers.BertConfig.from_dict(shape))
+    old.save_pretrained(tmp_path / "old")
+    config = transformers.BertConfig.from_dict({**shape, "id2label": {0: "owl", 1: "cow", 2: "cat"}})
+    config.save_pretrained(tmp_path / "shape")
+    done = run(tmp_path / "old", "--like", tmp_path / "shape", "--seed", 3, "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    new = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "new")
+    assert torch.equal(new.classifier.weight[[0, 2]], old.classifier.weight[[2, 0]])
+    assert not torch.equal(new.classifier.weight[1], old.classifier.weight[1])
+
+
 def test_units_are_scored_on_a_text(tmp_path: Path) -> None:
     old_model(tmp_path / "old")
     (tmp_path / "text.txt").write_text("a b c d e f g h " * 300)

@@ -23,7 +23,7 @@ from headstart.records import RaceRecord
 
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "shared")
 EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-ADDED = 6  # lines at most
+ADDED = 6  # lines at most; two more, with the import, where first weights come from the older model, too
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_it_is_taught_by_what_it_trained_before(script: Path, tmp_path: Path, mo
 def test_headstart_adds_few_lines(script: Path) -> None:
     text = script.read_text(encoding="utf-8")
     added = [line for line in diff(text) if line.startswith("+")]
-    assert 0 < len(added) <= ADDED
+    assert 0 < len(added) <= ADDED + 2 * ("init_from" in text)
     assert all("headstart" not in line for line in text.splitlines() if not MARK.match(line) and "import" in line)
 
 

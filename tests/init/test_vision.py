@@ -146,12 +146,6 @@ def test_narrower_and_shallower_takes_all_from_the_source(name: str) -> None:
     assert torch.isfinite(student(images) if name != "ViT" else student(images).logits).all()
 
 
-def test_other_positions_stay_fresh() -> None:
-    student, source = timm_vit(img_size=20), stirred(timm_vit())
-    fresh = [row.name for row in init_from(student, source).tensors if row.what == "fresh"]
-    assert fresh == ["pos_embed"]
-
-
 def test_heads_of_timm_are_cut_whole() -> None:
     student, source = timm_vit(1, 2), stirred(timm_vit(2, 2))
     indices = init_from(student, source).indices

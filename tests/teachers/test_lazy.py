@@ -42,7 +42,7 @@ def test_other_files_are_read_at_once(tmp_path: Path) -> None:
     assert isinstance(tensors, dict) and tensors.keys() == TENSORS.keys()
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "twice"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "lost", "twice"])
 def test_a_damaged_part_is_named(damage: str, tmp_path: Path) -> None:
     index = sharded(tmp_path)
     part = tmp_path / "model-2.safetensors"
@@ -52,6 +52,9 @@ def test_a_damaged_part_is_named(damage: str, tmp_path: Path) -> None:
     elif damage == "truncated":
         part.write_bytes(part.read_bytes()[:-4])
         message = r"model-2.safetensors: cannot be read as safetensors .*truncated or damaged"
+    elif damage == "lost":
+        save_file({}, part)
+        message = r"index.json: names c in model-2.safetensors, which does not hold it"
     else:
         save_file({"b": TENSORS["b"]}, part)
         message = r"model-2.safetensors: holds b, which model-1.safetensors holds, too"

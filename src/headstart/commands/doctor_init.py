@@ -57,7 +57,8 @@ def _told(initial: InitRecord, inherited: float, fresh: float) -> Check:
         "at its first step it is no better than a fresh one. It may still train faster; see that inputs are normalised "
         "and classes named as the source's, or take another way (how, scores, compensate) or source"
     )
-    return Check(name=_NAME, status="warn", finding=finding, advice=advice)
+    notes = [note for note in initial.inherited.get("notes", ()) if "not preserved" in note]
+    return Check(name=_NAME, status="warn", finding=finding, advice="; ".join([advice, *notes]))
 
 
 @torch.no_grad()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from headstart.commands.like import changed_config, read_like
+from headstart.commands.like import built, changed_config, check_tokens, read_like
 from headstart.errors import HeadstartError, InitError, RecipeError
 from headstart.init import Inherited, init_from
 from headstart.tasks.hub import one_line, quiet
@@ -107,17 +106,26 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
     config, kind, folder = changed_config(own, like) if "=" in like else read_like(like, own)
     place = next((each for each in (folder, source.folder) if each is not None and _files(each, _TOKENIZER)), None)
     tokenizer = None if place is None else read_tokenizer(str(place), str(place))
-    _check_tokens(config, tokenizer, like)
+    check_tokens(config, tokenizer, like)
     # Fresh weights cost more time than all the rest, and most often none of them is left in the end.
-    model = _built(kind, config, fresh=way.mixes)
-    rows = rows_of(model, source, tokenizer=tokenizer)
-    if way.mixes or not any(bool((index < 0).any()) for index in rows.values()):
-        inherited = _filled(model, source, way, batches, own, rows)
-        if way.mixes or all(row.what != "fresh" and not row.reason for row in inherited.tensors):
-            return Made(model, inherited, place)
-    del model
-    model = _built(kind, config, fresh=True)
+    model = built(kind, config, fresh=way.mixes)
+    rows = rows_of(model, source, classes=_classes(config), tokenizer=tokenizer)
+    told = way._replace(scores="spaced", compensate=False)  # what stays fresh does not depend on them
+    if not way.mixes and _leaves_fresh(_filled(model, source, told, [], own, rows, writing="nothing")):
+        model = built(kind, config, fresh=True)
     return Made(model, _filled(model, source, way, batches, own, rows), place)
+
+
+def _classes(config: Any) -> list[str] | None:
+    """Names of the new model's classes, in their order; None where it has no such head."""
+    from headstart.teachers.hugging_face import label_names
+
+    return label_names(config) if "Classification" in (config.architectures or [""])[0] else None
+
+
+def _leaves_fresh(inherited: Inherited) -> bool:
+    """Some of the student's values stay as they are."""
+    return any(row.what == "fresh" or row.reason for row in inherited.tensors)
 
 
 def _write_transformers(made: Made, source: Source, out: Path) -> Inherited:
@@ -164,20 +172,15 @@ def _own_config(source: Source) -> Any:
         raise InitError(f"{source.spec}: its config.json cannot be read ({one_line(error)})") from None
 
 
-def _built(kind: Any, config: Any, *, fresh: bool) -> Any:
-    """The new model; without `fresh` its weights are whatever was in memory."""
-    from transformers.initialization import no_init_weights
-
-    dtype = getattr(config, "dtype", None) or torch.float32
-    try:
-        with nullcontext() if fresh else no_init_weights():
-            return kind._from_config(config, dtype=dtype)
-    except Exception as error:  # a width that its heads do not divide, say: each type in its own way
-        raise RecipeError(f"--like: {kind.__name__} cannot be built so ({one_line(error)})") from None
-
-
 def _filled(
-    model: nn.Module, source: Source, way: Way, batches: list[Any], config: Any, rows: dict[str, Tensor]
+    model: nn.Module,
+    source: Source,
+    way: Way,
+    batches: list[Any],
+    config: Any,
+    rows: dict[str, Tensor],
+    *,
+    writing: str = "each",
 ) -> Inherited:
     return init_from(
         model,
@@ -191,18 +194,8 @@ def _filled(
         rows=rows,
         source_config=config,
         require=way.require,
+        writing=writing,
     )
-
-
-def _check_tokens(config: Any, tokenizer: Any, like: str) -> None:
-    """Refuse a vocabulary that is smaller than the tokens that its text is cut into."""
-    size = getattr(config, "vocab_size", None)
-    needed = 0 if tokenizer is None else max(tokenizer.get_vocab().values()) + 1
-    if size is not None and size < needed:
-        raise RecipeError(
-            f"--like={like}: vocab_size={size} is less than the {needed} tokens of the tokenizer; leave the vocabulary "
-            "as it is, or give a folder with config.json and the smaller tokenizer: tokens are matched by their text"
-        )
 
 
 def _read_batches(source: Source, text: Path, count: int) -> list[Any]:

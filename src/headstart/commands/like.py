@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from headstart.errors import RecipeError
@@ -68,6 +70,47 @@ def read_like(like: str, own: Any) -> tuple[Any, Any, Path | None]:
     path = Path(place)
     folder = path if path.is_dir() else path.parent if path.is_file() else None
     return config, _class_of(config, own, like), folder
+
+
+def built(kind: Any, config: Any, *, fresh: bool) -> Any:
+    """A new model of transformers.
+
+    Args:
+        kind: Its class.
+        config: Its configuration.
+        fresh: Without, its weights are whatever was in memory.
+
+    Raises:
+        RecipeError: The class does not take the configuration.
+    """
+    from transformers.initialization import no_init_weights
+
+    dtype = getattr(config, "dtype", None) or torch.float32
+    try:
+        with nullcontext() if fresh else no_init_weights():
+            return kind._from_config(config, dtype=dtype)
+    except Exception as error:  # a width that its heads do not divide, say: each type in its own way
+        raise RecipeError(f"--like: {kind.__name__} cannot be built so ({one_line(error)})") from None
+
+
+def check_tokens(config: Any, tokenizer: Any, like: str) -> None:
+    """Refuse a vocabulary that is smaller than the tokens that its text is cut into.
+
+    Args:
+        config: The new model's configuration.
+        tokenizer: Its tokenizer, where there is one.
+        like: As it was told, for the message.
+
+    Raises:
+        RecipeError: It is smaller.
+    """
+    size = getattr(config, "vocab_size", None)
+    needed = 0 if tokenizer is None else max(tokenizer.get_vocab().values()) + 1
+    if size is not None and size < needed:
+        raise RecipeError(
+            f"--like={like}: vocab_size={size} is less than the {needed} tokens of the tokenizer; leave the vocabulary "
+            "as it is, or give a folder with config.json and the smaller tokenizer: tokens are matched by their text"
+        )
 
 
 def _class_of(config: Any, own: Any, like: str) -> Any:

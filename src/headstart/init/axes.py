@@ -11,6 +11,7 @@ from torch import Tensor
 from headstart.errors import InitError
 from headstart.init.depth import layers
 from headstart.init.families.family import Heads
+from headstart.init.grids import Grid, square
 from headstart.init.heads import pick_channels, pick_heads
 from headstart.init.picks import Pick, beside, choose, matched, times, whole
 from headstart.init.roles import OF_CONTENT, OF_HEADS, Axis, Dim
@@ -62,6 +63,7 @@ class Axes:
         self._picks: dict[Axis, Pick] = {}
         self._heads: dict[tuple[str, int], tuple[Pick, Pick]] = {}
         self.channels: dict[str, Pick] = {}
+        self.grids = _grids(student, source)
         if student.heads is not None and source.heads is not None:
             self._check_heads(source.heads, student.heads)
             self.channels = pick_channels(source.heads, student.heads, first=rule.first)
@@ -85,6 +87,21 @@ class Axes:
     def all_the_same(self) -> bool:
         """No axis is cut or tiled, so that also tensors whose roles are not known mean the same."""
         return all(pick is not None and pick.same for pick in map(self.of, self._resized()))
+
+    def ways(self) -> tuple[str, ...]:
+        """What the sizes asked for, as `Inherited.ways`."""
+        depths = [(self.source.stacks[stack], self.student.stacks[stack]) for stack in self.layers]
+        return ways_of(
+            self.cuts_units() or any(old > new for old, new in depths),
+            "tiled" in self._kinds() or any(old < new for old, new in depths),
+        )
+
+    def cuts_units(self) -> bool:
+        """Entries of some axis are left out, and not only whole layers."""
+        return "selected" in self._kinds()
+
+    def _kinds(self) -> set[str]:
+        return {word for axis in self._resized() if (pick := self.of(axis)) is not None for word in pick.what.split()}
 
     def chosen(self) -> dict[str, tuple[int, ...]]:
         """The entries of every axis and stack that the student has, by names for people."""
@@ -139,6 +156,9 @@ class Axes:
     def _content(self, axis: Axis, source: int, student: int) -> Pick:
         if axis.base in self.rows:
             return matched(axis.base, self.rows[axis.base], student, source)
+        if axis.base == "grid" and self.grids is not None and self.grids[0] != self.grids[1]:
+            fits = self.grids[0].before == self.grids[1].before
+            return Pick(torch.arange(student) if fits else torch.full((student,), -1), source, "resampled")
         if source == student:
             return whole(source)
         index = torch.arange(student) if axis.base in ("positions", "types") else torch.full((student,), -1)
@@ -191,6 +211,24 @@ class Axes:
                 scores = scores.reshape(self.source.heads.count, -1).norm(dim=1)
             self._heads[key] = pick_heads(self.source.heads, self.student.heads, first=self.rule.first, scores=scores)
         return self._heads[key]
+
+
+def ways_of(cut: bool, grown: bool) -> tuple[str, ...]:
+    """In the words of the option `how`."""
+    return tuple(way for way, done in (("select", cut), ("grow", grown)) if done) or ("copy",)
+
+
+def _grids(student: View, source: View) -> tuple[Grid, Grid] | None:
+    """How the source's positions lie, and the student's; None: they have no grid, or it is not known."""
+    axis = Axis("grid")
+    if axis not in student.sizes or axis not in source.sizes:
+        return None
+    new = student.family.grid(student.side, student.sizes[axis])
+    old = source.family.grid(source.side, source.sizes[axis])
+    if new is None:
+        return None
+    old = old or square(source.sizes[axis], new.before)
+    return None if old is None else (old, new)
 
 
 def _label(axis: Axis) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from headstart.init.axes import Rule
+from headstart.init.axes import Rule, ways_of
 from headstart.init.picks import Pick, choose, matched, whole
 from headstart.init.plan import Take, once
 from headstart.init.side import Side
@@ -91,6 +91,9 @@ class BySize:
 
     def _doubt(self, name: str, shape: tuple[int, ...], of: tuple[int, ...]) -> str:
         """Why one cannot be sure of a tensor; empty: one can."""
+        heads = self._heads_differ(name)
+        if heads:
+            return heads
         changed = [dim for dim in range(len(shape)) if shape[dim] != of[dim]]
         if not changed:
             return ""
@@ -107,10 +110,18 @@ class BySize:
         return ""
 
     def _in_attention(self, name: str) -> bool:
-        assert self.student.module is not None
-        owner = self.student.names[name].rpartition(".")[0]
-        modules = [self.student.module.get_submodule(place) for place in (owner, owner.rpartition(".")[0])]
-        return any(hasattr(module, attribute) for module in modules for attribute in _HEADS)
+        return any(hasattr(module, attribute) for module in _around(self.student, name) for attribute in _HEADS)
+
+    def _heads_differ(self, name: str) -> str:
+        """Attention of equal shapes cut into other heads: its channels mean something else."""
+        if self.source.module is None or name not in self.source.names:
+            return ""
+        for here, there in zip(_around(self.student, name), _around(self.source, name), strict=True):
+            for attribute in _HEADS:
+                new, old = getattr(here, attribute, None), getattr(there, attribute, None)
+                if isinstance(new, int) and isinstance(old, int) and new != old:
+                    return f"{attribute} is {old} in the source, {new} here: it would be cut through attention heads"
+        return ""
 
     def _pick(self, source: int, student: int) -> Pick:
         if source == student:
@@ -123,3 +134,54 @@ class BySize:
     def chosen(self) -> dict[str, tuple[int, ...]]:
         """The entries of every axis that changes, by its sizes."""
         return {f"{source} to {student}": tuple(pick.index.tolist()) for (source, student), pick in self.picks.items()}
+
+    def ways(self) -> tuple[str, ...]:
+        """As `Inherited.ways`; tensors that only the source has are left out of it."""
+        shared = [name for name in self.student.names if name in self.source.names]
+        shapes = [(self.source.shape(name), self.student.shape(name)) for name in shared]
+        pairs = [pair for old, new in shapes if len(old) == len(new) for pair in zip(old, new, strict=True)]
+        more = any(name not in self.student.names for name in self.source.names)
+        return ways_of(more or any(old > new for old, new in pairs), any(old < new for old, new in pairs))
+
+    def notes(self) -> tuple[str, ...]:
+        """Norms that see other means than the source's, and tensors that are one in the student alone."""
+        found = [self._norm(name) for name in self.student.names] + [
+            self._joined(names) for names in once(self.student)
+        ]
+        return tuple(dict.fromkeys(note for note in found if note))
+
+    def _sizes(self, name: str) -> list[tuple[int, int]]:
+        return list(zip(self.source.shape(name), self.student.shape(name), strict=False))
+
+    def _norm(self, name: str) -> str:
+        norm = self.student.owner(name)
+        if not isinstance(norm, nn.LayerNorm | nn.RMSNorm | nn.GroupNorm) or name not in self.source.names:
+            return ""
+        old, new = self.source.shape(name)[-1], self.student.shape(name)[-1]
+        if (old, new) not in self.picks or new < old:
+            return ""
+        if new % old:
+            return f"{new} is no whole multiple of {old}, so that norms see other means: outputs are not preserved"
+        other = self.source.owner(name)
+        groups = (getattr(other, "num_groups", 1), getattr(norm, "num_groups", 1))
+        if groups != (1, 1) and (other is None or groups[0] * new != groups[1] * old):
+            return f"{new} channels out of {old} fall into other groups of GroupNorm: outputs are not preserved"
+        return ""
+
+    def _joined(self, names: list[str]) -> str:
+        there = [name for name in names if name in self.source.names]
+        uses = {self._use(name) for name in there}
+        if len(uses) > 1 and any(pair in self.picks and pair[0] < pair[1] for pair in self._sizes(there[0])):
+            told = " and ".join(there)
+            return f"{told} are one tensor, read at one place and written at the other: outputs are not preserved"
+        tensors = {id(self.source.tensors[self.source.names[name]]) for name in there} if self.source.module else set()
+        if len(tensors) < 2:
+            return ""
+        return f"{' and '.join(there)} are one tensor in the student and several in the source: {there[0]} is taken"
+
+
+def _around(side: Side, name: str) -> list[nn.Module]:
+    """The module that has a tensor, and the one around it."""
+    assert side.module is not None
+    owner = side.names[name].rpartition(".")[0]
+    return [side.module.get_submodule(place) for place in (owner, owner.rpartition(".")[0])]

@@ -14,7 +14,8 @@ class InheritedTensor:
     Args:
         name: In the student; one that stands under several names has its first.
         sources: Names of the source's tensors that it comes from; none: it is fresh.
-        what: "copied", "selected", "tiled", "matched" (rows by content), several with "and" between them, "zeroed" (of
+        what: "copied", "selected", "tiled", "matched" (rows by content), "resampled" (positions of
+            another grid), several with "and" between them, "zeroed" (of
             a block that starts as the identity), or "fresh".
         shape: Its own.
         source_shape: That of the source's tensor; None: there is none.
@@ -39,6 +40,7 @@ class Inherited:
         indices: For each axis and stack of layers the source's entries that the student's come from; an axis that
             differs from layer to layer has one for each, as "inner[3]".
         notes: What else there is to know: where outputs are not preserved, say.
+        ways: "copy" where the source has the student's shape; else "select", "grow", or both, in depth or width.
 
     Example:
         >>> from torch import nn
@@ -54,6 +56,7 @@ class Inherited:
     share: float
     indices: dict[str, tuple[int, ...]]
     notes: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
 
     def table(self) -> str:
         """A line for each tensor, then the share and the notes, as plain text."""
@@ -79,6 +82,7 @@ class Inherited:
             ],
             "indices": {name: list(index) for name, index in self.indices.items()},
             "notes": list(self.notes),
+            "ways": list(self.ways),
         }
 
 

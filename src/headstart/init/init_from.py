@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from headstart.errors import InitError
-from headstart.init.axes import Axes, Rule
+from headstart.init.axes import Rule
 from headstart.init.batchnorm import retake
-from headstart.init.by_size import BySize
-from headstart.init.compensate import compensated
-from headstart.init.fill import fill, inherited_entries
-from headstart.init.inherited import Inherited, InheritedTensor
-from headstart.init.notes import notes_of
-from headstart.init.observe import Observed, give, observe
-from headstart.init.picks import kind, whole
-from headstart.init.plan import Take, takes_by_roles
-from headstart.init.refuse import check_options, check_rows, check_sides
-from headstart.init.roles import OF_CONTENT
-from headstart.init.side import Side, all_finite
-from headstart.init.view import View, views
-
-Forward = Callable[[nn.Module, Any], Any]
+from headstart.init.fill import inherited_entries
+from headstart.init.inherited import Inherited
+from headstart.init.observe import give
+from headstart.init.plan import Take
+from headstart.init.planned import Asked, Forward, Plan, planned
+from headstart.init.refuse import check_options, check_sides
+from headstart.init.side import Side
+from headstart.init.transfer import described, write
 
 
 def init_from(
@@ -44,6 +38,7 @@ def init_from(
     source_config: Any = None,
     student_config: Any = None,
     require: float = 0.0,
+    writing: str = "together",
 ) -> Inherited:
     """Fill a student's fresh weights from an older model, also one of another shape, in place.
 
@@ -51,8 +46,6 @@ def init_from(
     arXiv 2311.18823), copies where it is smaller, divided where they are read, so that whole multiples preserve the
     outputs (Chen et al. 2016, arXiv 1511.05641; HyperCloning, arXiv 2409.12903). Attention heads stay whole, heads of
     queries with the keys that they look at. Fewer layers are strided, more are the stack repeated.
-
-    Nothing is changed if the call raises before it writes; all refusals come before.
 
     Args:
         student: Has fresh weights; those that find nothing in the source stay as they are.
@@ -77,6 +70,10 @@ def init_from(
             default `source.config`.
         student_config: The same of the student.
         require: The share of the student's parameters that has to come from the source, 0 to 1.
+        writing: "together": all weights are made before the first is written, so that a call that raises changes
+            nothing; this takes the memory of the student twice. "each": as soon as it is made; where the source's
+            values turn out not to be finite, a student is left that is partly written, to be thrown away. "nothing":
+            only what would be done is told; no weights are read.
 
     Returns:
         What was done, tensor by tensor.
@@ -92,122 +89,41 @@ def init_from(
         >>> inherited.share, inherited.indices["stage0"], inherited.indices["layer1"]
         (1.0, (0, 2, 4, 6, 8, 10, 12, 14), (0,))
     """
-    check_options(how, scores, compensate, batches, shrink, perturb)
+    check_options(how, scores, compensate, batches, shrink, perturb, writing)
     sides = Side(student, student_config, "student"), Side(source, source_config, "source")
     check_sides(*sides)
     looked = batches if batches is None or isinstance(batches, list) else list(batches)
-    asked = _Asked(
-        Rule(how, scores == "first"), scores == "activation", compensate, looked, forward or give, rows or {}
-    )
-    plan = _plan(*sides, asked)
+    asked = Asked(Rule(how, scores == "first"), scores == "activation", compensate, looked, forward or give, rows or {})
+    plan = planned(*sides, asked)
     if (shrink, perturb) != (1.0, 0.0) and not plan.unchanged:
         raise InitError("shrink and perturb are for a source of the student's shape, and this one has another")
-    made = [_made(take, *sides, plan, (shrink, perturb)) for take in plan.takes]
     inherited = Inherited(
-        tuple(row for take, (row, _) in zip(plan.takes, made, strict=True) if sides[0].is_weight(take.name)),
+        tuple(described(take, *sides, plan) for take in plan.takes if sides[0].is_weight(take.name)),
         _share(plan.takes, sides[0]),
         plan.chosen,
         plan.notes,
+        plan.ways,
     )
     _check_share(inherited, require)
-    with torch.no_grad():
-        for take, (_, value) in zip(plan.takes, made, strict=True):
-            if value is not None:
-                sides[0].tensors[sides[0].names[take.name]].copy_(value)
+    if writing == "nothing":
+        return inherited
+    _write(*sides, plan, (shrink, perturb), together=writing == "together")
     return _with_batchnorm(inherited, student, asked) if plan.left_out else inherited
 
 
-@dataclass(frozen=True)
-class _Asked:
-    rule: Rule
-    scored: bool
-    compensate: bool
-    batches: list[Any] | None
-    forward: Forward
-    rows: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    takes: list[Take]
-    chosen: dict[str, tuple[int, ...]]
-    unchanged: bool
-    left_out: bool
-    notes: tuple[str, ...] = ()
-    moments: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-def _plan(student: Side, source: Side, asked: _Asked) -> _Plan:
-    seen = views(student, source)
-    if seen is not None:
-        return _by_roles(*seen, asked)
-    if asked.scored or asked.compensate:
-        raise InitError(
-            "scores='activation' and compensate need to know which layers read what, and the student is of no family "
-            "whose roles are known; take scores='spaced' without compensate"
-        )
-    check_rows(asked.rows, set(), student)
-    by_size = BySize(student, source, asked.rule, asked.rows)
-    takes = by_size.takes()
-    left_out = any(source > student for source, student in by_size.picks)
-    return _Plan(takes, by_size.chosen(), not by_size.picks, left_out)
-
-
-def _by_roles(student: View, source: View, asked: _Asked) -> _Plan:
-    content = {axis.base for axis in student.sizes if axis.base in OF_CONTENT}
-    check_rows(asked.rows, content, student.side)
-    # Once without scores, so that what is refused is refused before the source has to work.
-    axes = Axes(student, source, asked.rule, asked.rows)
-    axes.all_the_same()
-    seen = Observed()
-    if asked.scored or asked.compensate:
-        seen = observe(source, asked.batches or [], asked.forward, scores=asked.scored, moments=asked.compensate)
-        axes = Axes(student, source, replace(asked.rule, scores=seen.scores), asked.rows)
-    takes = takes_by_roles(student, source, axes, asked.rows)
-    left_out = any(student.sizes[axis] < source.sizes.get(axis, 0) for axis in student.sizes) or any(
-        student.stacks[stack] != source.stacks.get(stack) for stack in student.stacks
-    )
-    unchanged = axes.all_the_same() and student.stacks == source.stacks
-    return _Plan(takes, axes.chosen(), unchanged, left_out, notes_of(student, source, axes), seen.moments)
-
-
-def _made(
-    take: Take, student: Side, source: Side, plan: _Plan, mix: tuple[float, float]
-) -> tuple[InheritedTensor, Tensor | None]:
-    """What became of a tensor, and its values; None: it stays as it is."""
-    name = student.names[take.name]
-    current = student.tensors[name]
-    shape = tuple(current.shape)
-    if take.zeroed:
-        return InheritedTensor(name, (), "zeroed", shape, reason=take.reason), torch.zeros_like(current)
-    if take.source is None:
-        return InheritedTensor(name, (), "fresh", shape, reason=take.reason), None
-    origin = source.names[take.source]
-    if not current.is_floating_point():
-        return InheritedTensor(name, (origin,), "copied", shape), source.tensors[origin]
-    values, what = source.read(take.source), kind(*take.picks)
-    fresh = sum(pick.fresh for pick in take.picks)
-    row = InheritedTensor(
-        name, (origin,), what, shape, tuple(values.shape), f"{fresh} rows stay fresh" if fresh else ""
-    )
-    if take.source in plan.moments:
-        values, take = _compensated(take, values, plan.moments[take.source])
-        row = replace(row, what=f"{what} and compensated") if values.shape != row.source_shape else row
-    shrink, perturb = mix if isinstance(current, nn.Parameter) else (1.0, 0.0)
-    value = fill(take, values, current, shrink=shrink, perturb=perturb)
-    if not all_finite(value):
-        raise InitError(f"source: {origin} has values too large for the student's {current.dtype}; train it in another")
-    return row, value
-
-
-def _compensated(take: Take, values: Tensor, moment: Tensor) -> tuple[Tensor, Take]:
-    """The weight as it is best with the inputs that are kept; as it is, where all are."""
-    dim = take.divided.index(True)
-    pick = take.picks[dim]
-    if pick.what != "selected":
-        return values, take
-    picks = tuple(whole(len(pick.index)) if number == dim else other for number, other in enumerate(take.picks))
-    return compensated(values, moment, pick.index, dim), replace(take, picks=picks)
+def _write(student: Side, source: Side, plan: Plan, mix: tuple[float, float], *, together: bool) -> None:
+    """All that does not stay as it is; together: nothing is written before all has been made."""
+    made: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        for take in plan.takes:
+            if take.source is not None or take.zeroed:
+                current = student.tensors[student.names[take.name]]
+                out = torch.empty_like(current) if together else current
+                write(take, student, source, plan, out, mix)
+                if together:
+                    made.append((current, out))
+        for current, out in made:
+            current.copy_(out)
 
 
 def _share(takes: list[Take], student: Side) -> float:
@@ -232,7 +148,7 @@ def _check_share(inherited: Inherited, require: float) -> None:
     )
 
 
-def _with_batchnorm(inherited: Inherited, student: nn.Module, asked: _Asked) -> Inherited:
+def _with_batchnorm(inherited: Inherited, student: nn.Module, asked: Asked) -> Inherited:
     """BatchNorm's statistics anew, where channels or layers have changed."""
     if asked.batches and retake(student, asked.batches, asked.forward):
         return replace(inherited, notes=(*inherited.notes, "BatchNorm: statistics taken anew from the batches"))

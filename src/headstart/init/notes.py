@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from headstart.init.axes import Axes
 from headstart.init.heads import tiled_evenly
-from headstart.init.plan import is_tied
+from headstart.init.plan import Take, is_tied
 from headstart.init.roles import OF_CONTENT, OF_HEADS
 from headstart.init.view import View
 
+# What a layer computes with, beside its weights; several names where types call it differently.
+_SETTINGS = (
+    ("hidden_act", "hidden_activation", "activation", "activation_function"),
+    ("rope_parameters",),
+    ("local_attention", "sliding_window"),
+    ("position_embedding_type",),
+)
 
-def notes_of(student: View, source: View, axes: Axes) -> tuple[str, ...]:
-    """Where a grown student does not give the source's outputs, and what of the source is not used."""
+
+def notes_of(student: View, source: View, axes: Axes, takes: Iterable[Take]) -> tuple[str, ...]:
+    """Where a student does not give the source's outputs though shapes say so, and what of the source is not used."""
     return (
         *_widths(student, source),
         *_depths(student, source, axes),
         *_heads(student, source),
         *_head(student, source),
+        *_positions(axes),
+        *_unused(source, axes, takes),
+        *_settings(student, source),
     )
 
 
@@ -43,6 +58,9 @@ def _depths(student: View, source: View, axes: Axes) -> list[str]:
 def _heads(student: View, source: View) -> list[str]:
     if student.heads is None or source.heads is None or student.heads == source.heads:
         return []
+    if (student.heads.size - source.heads.size) * (student.heads.count - source.heads.count) < 0:
+        new, old = (f"{heads.count} of {heads.size} channels" for heads in (student.heads, source.heads))
+        return [f"heads: {new} out of {old}, some cut and some taken twice: outputs are not preserved"]
     grown = student.heads.size > source.heads.size
     if grown and not tiled_evenly(source.heads, student.heads):
         return [
@@ -53,7 +71,50 @@ def _heads(student: View, source: View) -> list[str]:
 
 
 def _head(student: View, source: View) -> list[str]:
-    if is_tied(student) and source.side.module is not None and not is_tied(source) and student.family.tied:
-        head = student.family.tied[0].replace("\\", "")
-        return [f"the student's head is its embedding, the source's is not: the source's own ({head}) is not used"]
-    return []
+    """A head of the source's own, where the student's is its embedding."""
+    if student.family.tied is None or not is_tied(student) or is_tied(source):
+        return []
+    own = next((name for name in source.side.names if re.fullmatch(student.family.tied[0], name)), None)
+    # Tensors alone do not show that two of them are one; the configuration tells.
+    told = source.side.module is not None or source.side.setting("tie_word_embeddings") is False
+    if own is None or not told:
+        return []
+    return [f"the student's head is its embedding, the source's is not: the source's own ({own}) is not used"]
+
+
+def _unused(source: View, axes: Axes, takes: Iterable[Take]) -> list[str]:
+    """Parts of layers that are taken, biases or norms, that the student does not have."""
+    used = {take.source for take in takes}
+    left = [
+        re.sub(rf"^{re.escape(place.stack)}\.\d+\.", "", name)
+        for name, place in source.places.items()
+        if place.layer in axes.layers.get(place.stack, ()) and place.stack and name not in used
+    ]
+    names = ", ".join(dict.fromkeys(left))
+    return [f"the student has no {names}: the source's are not used, and outputs are not preserved"] if names else []
+
+
+def _settings(student: View, source: View) -> list[str]:
+    """Settings of the computation that differ; where only one configuration tells, nothing is known."""
+    found = []
+    for names in _SETTINGS:
+        old, new = (_plain(view.side.setting(*names)) for view in (source, student))
+        if old is not None and new is not None and old != new:
+            told = "another one" if isinstance(old, Mapping) else old
+            here = "" if isinstance(new, Mapping) else f", {new} in the student"
+            found.append(f"{names[0]}: {told} in the source{here}: outputs are not preserved")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Without what is not set."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _positions(axes: Axes) -> list[str]:
+    if axes.grids is None or axes.grids[0] == axes.grids[1] or axes.grids[0].before != axes.grids[1].before:
+        return []
+    old, new = (f"{grid.height} x {grid.width}" for grid in axes.grids)
+    return [f"positions: a grid of {new} out of one of {old}, resampled (bicubic, antialiased)"]

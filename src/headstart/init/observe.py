@@ -60,7 +60,8 @@ def observe(
         moments: Take the second moments.
 
     Raises:
-        InitError: The source is no module, there is no batch, or activations are not finite.
+        InitError: The source is no module, there is no batch, activations are not finite, or of `moments` there are
+            none, as no linear layer reads what attention or MLP gives.
     """
     module = view.side.module
     if module is None:
@@ -68,6 +69,11 @@ def observe(
             "scores='activation' and compensate need a source that can run: give the module, not its tensors"
         )
     seen = list(_readers(view, scores, moments))
+    if moments and not any(reader.moment for reader in seen):
+        raise InitError(
+            f"compensate fits linear layers that read what attention or MLP gives, and a {view.family.name} has none; "
+            "leave it out"
+        )
     mask: list[Tensor | None] = [None]
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(evaluating(module))

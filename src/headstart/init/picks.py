@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -72,6 +72,7 @@ def spaced(source: int, student: int) -> Tensor:
     return evenly(source, student)
 
 
+@lru_cache(maxsize=256)
 def evenly(source: int, student: int) -> Tensor:
     """Entries from the first to the last, `[student]`, int64: so DistilBERT took BERT's layers.
 

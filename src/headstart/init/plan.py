@@ -146,6 +146,8 @@ class _Planner:
     def _unmatched(self, axis: Axis, student: int, source: int) -> str:
         if axis.base in self.axes.rows:
             return f"none of its {axis.base} is in the source"
+        if axis.base == "grid":
+            return f"positions: {student} here, {source} in the source, and how they lie is not known of both"
         return f"{axis.base}: {student} here, {source} in the source, and no rows were given to match them"
 
 

@@ -14,17 +14,22 @@ from headstart.init.side import Side
 # Names that quantised weights have beside them or in their place: bitsandbytes, GPTQ, AWQ, compressed-tensors, fp8.
 _QUANTISED = re.compile(r".*\.(qweight|qzeros|weight_packed|weight_scale(_inv)?|SCB|absmax|quant_map|quant_state\..*)")
 
+_ADAPTER = re.compile(r".*\.lora_(A|B|embedding_A|embedding_B)\..*")
+
 WAYS = ("auto", "copy", "select", "grow")
 SCORES = ("spaced", "first", "activation")
+WRITING = ("together", "each", "nothing")
 
 
-def check_options(how: str, scores: str, compensate: bool, batches: Any, shrink: float, perturb: float) -> None:
+def check_options(
+    how: str, scores: str, compensate: bool, batches: Any, shrink: float, perturb: float, writing: str
+) -> None:
     """Refuse options that are none, or that need others.
 
     Raises:
         InitError: They are.
     """
-    for name, value, known in (("how", how, WAYS), ("scores", scores, SCORES)):
+    for name, value, known in (("how", how, WAYS), ("scores", scores, SCORES), ("writing", writing, WRITING)):
         if value not in known:
             raise InitError(f"{name}={value!r} is unknown; give {', '.join(known)}")
     if batches is None and (scores == "activation" or compensate):
@@ -35,7 +40,7 @@ def check_options(how: str, scores: str, compensate: bool, batches: Any, shrink:
 
 
 def check_sides(student: Side, source: Side) -> None:
-    """Refuse a student that cannot be filled, and a source that is quantised.
+    """Refuse a student that cannot be filled, a source that is quantised, and adapters that are not merged.
 
     Raises:
         InitError: They are such.
@@ -47,6 +52,11 @@ def check_sides(student: Side, source: Side) -> None:
             )
         if hasattr(tensor, "placements"):
             raise InitError(f"student: {name} is sharded over processes; call init_from before the model is sharded")
+    for side in (student, source):
+        adapter = next((name for name in side.names if _ADAPTER.fullmatch(name)), None)
+        if adapter is not None:
+            what = "merge them first (peft: merge_and_unload)" if side is source else "put them on after init_from"
+            raise InitError(f"{side.who}: has LoRA adapters beside its weights ({adapter}); {what}")
     known = source.tensors.items() if isinstance(source.tensors, dict) else ()
     found = next((name for name in source.names if _QUANTISED.fullmatch(name)), None) or next(
         (name for name, value in known if name.endswith("weight") and _is_quantised(value)), None
@@ -71,3 +81,35 @@ def check_rows(rows: Mapping[str, Tensor], axes: set[str], student: Side) -> Non
 
 def _is_quantised(value: Any) -> bool:
     return isinstance(value, Tensor) and (not value.dtype.is_floating_point or value.dtype.itemsize == 1)
+
+
+def check_classes(student: Side, source: Side, rows: Mapping[str, Tensor], heads: list[str]) -> None:
+    """Refuse to take rows of a head for classes of other names.
+
+    Args:
+        student: The student.
+        source: The source.
+        rows: Rows matched by content.
+        heads: The student's tensors with a row a class.
+
+    Raises:
+        InitError: Both say what their classes are called, there are as many, and they are not called the same.
+    """
+    old, new = (_class_names(side) for side in (source, student))
+    matched = "classes" in rows or any(student.names[name] in rows for name in heads)
+    if old is None or new is None or len(old) != len(new) or not heads or matched:
+        return
+    if [name.casefold() for name in old] != [name.casefold() for name in new]:
+        raise InitError(
+            f"classes: {', '.join(old[:4])}... in the source, {', '.join(new[:4])}... in the student; say which row is "
+            "which: rows={'classes': torch.tensor([...])}, for each of the student's classes the source's, or -1"
+        )
+
+
+def _class_names(side: Side) -> list[str] | None:
+    """What a configuration calls its classes; None: it only numbers them."""
+    names = side.setting("id2label")
+    if not isinstance(names, Mapping):
+        return None
+    ordered = [str(names[key]) for key in sorted(names, key=int)]
+    return None if any(re.fullmatch(r"(LABEL_)?\d+", name) for name in ordered) else ordered

@@ -59,7 +59,7 @@ class Side:
         """The values of a tensor, detached.
 
         Raises:
-            InitError: They are quantised, not finite, or not there.
+            InitError: They are quantised, or not there.
         """
         actual = self.names[name]
         tensor = self._get(actual).detach()
@@ -69,11 +69,6 @@ class Side:
             raise InitError(
                 f"{self.who}: {actual} is quantised ({str(tensor.dtype).removeprefix('torch.')}); "
                 "give the weights as they were before quantisation, or dequantise them first"
-            )
-        if not all_finite(tensor):
-            raise InitError(
-                f"{self.who}: {actual} has values that are not finite (nan or inf): it comes from a training that "
-                "diverged, or a damaged file; give an earlier checkpoint"
             )
         return tensor
 

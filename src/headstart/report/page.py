@@ -8,7 +8,17 @@ from pathlib import Path
 
 from headstart.files import write_atomically
 from headstart.records import RaceRecord
-from headstart.report import answers, figures, html, money, result_tables, run_table, sentences, setup_tables
+from headstart.report import (
+    answers,
+    figures,
+    html,
+    init_tables,
+    money,
+    result_tables,
+    run_table,
+    sentences,
+    setup_tables,
+)
 from headstart.report.figures import CLOCK_NAMES
 from headstart.report.money import Price
 from headstart.report.pictures import canvas
@@ -112,6 +122,8 @@ def render_page(
         money=money.money_table(record, price) if price is not None and record.results else None,
         cells=result_tables.cell_table(record),
         teachers=result_tables.teacher_table(record),
+        inits=init_tables.init_table(record),
+        trained_on=init_tables.trained_on_sentences(record),
         failures=result_tables.failure_table(record),
         step_times=result_tables.step_table(record),
         arms=setup_tables.arm_table(record),

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from headstart.errors import TeacherError
-from headstart.teachers.weights import damaged, parts_of, read_weights
+from headstart.teachers.weights import damaged, read_index, read_weights
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -70,10 +70,15 @@ def lazy_weights(path: Path, *, weights: str | None = None) -> Mapping[str, Tens
     Raises:
         TeacherError: As `read_weights`.
     """
-    files = parts_of(path) if path.suffix == ".json" else [path]
-    if all(file.suffix == ".safetensors" for file in files):
-        return LazyTensors(files)
-    return read_weights(path, weights=weights)
+    named = read_index(path) if path.suffix == ".json" else {"": path}
+    files = sorted(set(named.values()))
+    if not all(file.suffix == ".safetensors" for file in files):
+        return read_weights(path, weights=weights)
+    tensors = LazyTensors(files)
+    absent = next((name for name in named if name and name not in tensors), None)
+    if absent is not None:
+        raise TeacherError(f"{path}: names {absent} in {named[absent].name}, which does not hold it; fetch both again")
+    return tensors
 
 
 @contextmanager

@@ -165,14 +165,20 @@ def _as_averaged(found: States) -> States:
 
 def parts_of(index: Path) -> list[Path]:
     """The files that an index names, all in its own folder."""
+    return sorted(set(read_index(index).values()))
+
+
+def read_index(index: Path) -> dict[str, Path]:
+    """For each tensor that an index names the file that holds it, all in its own folder."""
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        named = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"].items())
+        names = set(named.values())
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise TeacherError(f"{index}: is no index of weights in parts ({type(error).__name__}: {error})") from None
     for name in names:
         if Path(name).name != name or name.endswith(".json"):
             raise TeacherError(f"{index}: names {name!r}, which is no weights' file of the same folder")
-    return [index.parent / name for name in sorted(names)]
+    return {tensor: index.parent / name for tensor, name in named.items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def start_from(
             rows=rows_of(model, source, **names),
             source_config=source.config,
             require=settings.require,
+            writing="each",
         )
     except HeadstartError as error:
         raise type(error)(f"init.from={settings.source}: {error}") from None

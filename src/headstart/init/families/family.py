@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headstart.errors import InitError
+from headstart.init.grids import Grid
 from headstart.init.roles import Table
 from headstart.init.side import Side
 
@@ -60,6 +61,7 @@ class Family:
         joins: Finds what ties axes together, from the names of a model's tensors.
         norms: Layers normalise over the axes that they share, so that only whole multiples keep the outputs.
         first_is_special: The first layer of a stack changes shapes: it is kept, and no other one comes from it.
+        grid: Finds how the positions of a model lie, from their number; None: not known, or it has no such positions.
         closing: A regular expression of the tensors that make a residual block the identity where they are zero.
     """
 
@@ -74,6 +76,7 @@ class Family:
     norms: bool = True
     first_is_special: bool = False
     closing: str | None = None
+    grid: Callable[[Side, int], Grid | None] = lambda side, positions: None
 
     def prefix(self, side: Side) -> str | None:
         """What stands before the names of the family's tensors in a model; None: it is none of the family."""

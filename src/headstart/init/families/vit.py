@@ -1,8 +1,28 @@
 """Vision transformers: transformers' ViT, and timm's with queries, keys and values fused."""
 
+from typing import Any
+
 from headstart.init.families.family import Family, Heads, heads_of
+from headstart.init.grids import Grid, square
 from headstart.init.roles import Table
 from headstart.init.side import Side
+
+
+def _grid(side: Side, positions: int) -> Grid | None:
+    """As the configuration tells it; a square after the class token where it does not."""
+    image, patch = (_pair(side.setting(name)) for name in ("image_size", "patch_size"))
+    if image is not None and patch is not None:
+        found = Grid(1, image[0] // patch[0], image[1] // patch[1])
+        if found.positions == positions:
+            return found
+    return square(positions, 1)
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    if isinstance(value, int):
+        return value, value
+    return (int(value[0]), int(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
+
 
 VIT = Family(
     name="ViT",
@@ -27,6 +47,7 @@ VIT = Family(
     """),
     relatives=(frozenset({"vit"}),),
     heads=heads_of,
+    grid=_grid,
 )
 
 
@@ -39,6 +60,14 @@ def _timm_heads(side: Side, hidden: int) -> Heads:
     assert isinstance(count, int)
     rows = side.shape("blocks.0.attn.qkv.weight")[0]
     return Heads(count, count, rows // (3 * count), normed="blocks.0.attn.q_norm.weight" in side.names)
+
+
+def _timm_grid(side: Side, positions: int) -> Grid | None:
+    """A module knows its grid; what is left of its positions are those of tokens before the patches."""
+    size = getattr(getattr(side.owner("pos_embed"), "patch_embed", None), "grid_size", None)
+    if size is None or size[0] * size[1] > positions:
+        return None
+    return Grid(positions - size[0] * size[1], size[0], size[1])
 
 
 TIMM_VIT = Family(
@@ -68,4 +97,5 @@ TIMM_VIT = Family(
         head_dist.*                 classes <hidden | classes
     """),
     heads=_timm_heads,
+    grid=_timm_grid,
 )
