@@ -46,7 +46,8 @@ SAME_WORK: dict[str, Any] = {
     "train.warmup": 0.0,
     "train.steps": TOTAL_STEPS,
     "train.precision": "fp32",
-    "data.documents_apart": False,  # the text is one document
+    "data.tuning": 0,  # the text is one document
+    "data.documents_apart": False,
     "distill.stop": 1.0,
     "race": None,
 }
