@@ -49,7 +49,7 @@ def peak_allocated(work: Callable[[], object], device: torch.device) -> int:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         work()
-    results = profile.profiler.kineto_results  # type: ignore[union-attr]
+    results = profile.profiler.kineto_results
     events = [event for event in results.events() if event.name() == "[memory]"]
     highest = taken = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

@@ -96,7 +96,8 @@ def test_trainer(expected: dict[str, Tensor], tmp_path: Path) -> None:
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             align.current_step = self.state.global_step
-            return align(super().compute_loss(model, inputs, *args, **kwargs), inputs)
+            loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
+            return align(loss, inputs)
 
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(DATA)

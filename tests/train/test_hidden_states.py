@@ -41,7 +41,8 @@ def taught(data: Path, teacher: str, hidden: dict[str, Any] | None = None, **mor
 
 def by_hand(session: Session, teacher: Teacher, steps: int) -> list[nn.Parameter]:
     """The same training without anything of ours but batches, for SGD: gradients by autograd through the formula."""
-    student, optimizer = session.student, session.optimizer
+    student: Any = session.student
+    optimizer = session.optimizer
     weight = torch.randn(24, 16, generator=torch.Generator().manual_seed(0)) / 4
     projection, speed = nn.Parameter(weight), torch.zeros(24, 16)
     states: dict[str, torch.Tensor] = {}
@@ -207,7 +208,7 @@ def resume_sharded(run: Recipe, folder: Path) -> None:
 
 
 def test_a_sharded_checkpoint_takes_the_projection_along(tiny_data: Path, other: str, tmp_path: Path) -> None:
-    settings = {"train__sharding": "fsdp", "train__optimizer": "adamw", "train__lr": 0.01}
+    settings: dict[str, Any] = {"train__sharding": "fsdp", "train__optimizer": "adamw", "train__lr": 0.01}
     run_together(resume_sharded, taught(tiny_data, other, distill={"stop": 1.0}, **settings), tmp_path / "run")
 
 

@@ -8,6 +8,7 @@ With `delta_encoding` each number is a difference from the one before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,7 @@ def read_compression(folder: Path) -> Compression:
         raise TeacherError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def following_of(record: dict[str, Any], settings: Compression) -> list[tuple[list[int], list[float]]]:
+def following_of(record: Mapping[str, Any], settings: Compression) -> list[tuple[list[int], list[float]]]:
     """What a record tells of each place but the last: classes and their log-probabilities.
 
     Raises:

@@ -270,11 +270,11 @@ def test_a_resumed_optimiser_has_what_the_first_one_had_before_and_after_the_win
 
     for done in (3, 7):
         whole, first, again = make(), make(), make()
-        train(*whole, 9)
-        train(*first, done)
+        train(whole[0], whole[1], whole[2], 9)
+        train(first[0], first[1], first[2], done)
         for part, other in zip(again, first, strict=True):  # the loss between states before the optimiser
             part.load_state_dict(other.state_dict())
-        train(*again, 9 - done)
+        train(again[0], again[1], again[2], 9 - done)
         assert all(torch.equal(a, b) for a, b in zip(again[0].parameters(), whole[0].parameters(), strict=True))
 
 
