@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,13 +76,62 @@ def told(text: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def axolotl(record: dict[str, Any]) -> dict[str, Any]:
-    """An entry for each token, of that token; the first has none."""
+    """An entry for each token, of that token; the first has none, and is filled up with what nothing is."""
     return {
         "input_ids": record["input_ids"],
         "target_token_ids": [list(range(K)), *record["token_ids"]],
-        "target_logprobs": [[-1e9] * K, *record["logprobs"]],
+        "target_logprobs": [[-torch.inf] * K, *record["logprobs"]],
         "target_mask": [[0] * K, *[[1] * K] * 15],
+        "labels": record["input_ids"],
+        "attention_mask": [1] * 16,
     }
+
+
+def axolotl_of_the_next(record: dict[str, Any]) -> dict[str, Any]:
+    """As its README of later versions tells: an entry for each token, of the next one; the last has none."""
+    return {
+        "input_ids": record["input_ids"],
+        "target_token_ids": [*record["token_ids"], [0] * K],
+        "target_logprobs": [*record["logprobs"], [-1e9] * K],
+        "target_mask": [*[[1] * K] * 15, [0] * K],
+        "labels": record["input_ids"],
+        "attention_mask": [1] * 16,
+    }
+
+
+def distillkit(record: dict[str, Any]) -> dict[str, Any]:
+    """As its sampler of vLLM's log-probabilities compresses them, by the settings of `DISTILLKIT`."""
+    rows = []
+    for values in record["logprobs"]:
+        deltas = [values[0], *(after - before for before, after in itertools.pairwise(values))]
+        scale = max(map(abs, deltas[2:])) / 2**15
+        numbers = [max(-(2**15), min(2**15 - 1, round(delta / scale))) + 2**15 for delta in deltas[2:]]
+        rows.append([*struct.pack("<2f", *deltas[:2]), *struct.pack("<f", scale), *packed(numbers, 16)])
+    return {
+        "input_ids": record["input_ids"],
+        "compressed_logprobs": rows,
+        "bytepacked_indices": [packed(ids, 9) for ids in record["token_ids"]],
+    }
+
+
+DISTILLKIT = """d: 331
+k: 4
+exact_k: 2
+exact_dtype: float32
+polynomial_terms: null
+term_dtype: float32
+residual_bins: [{scale_dtype: float32, element_bits: 16, num_elements: 2}]
+delta_encoding: true
+error_diffusion: false
+normalize_t: false
+"""
+
+
+def packed(numbers: list[int], bits: int) -> list[int]:
+    """Numbers one after the other, most significant bit first, filled up with zeros to whole bytes."""
+    stream = "".join(f"{number:0{bits}b}" for number in numbers)
+    stream += "0" * (-len(stream) % 8)
+    return [int(stream[place : place + 8], 2) for place in range(0, len(stream), 8)]
 
 
 def vllm(record: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +183,8 @@ def expected(text: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.mark.parametrize(
     ("form", "suffix"),
-    [(dict, ".parquet"), (dict, ".jsonl"), (without_samples, ".jsonl"), (axolotl, ".parquet"), (vllm, ".jsonl"),
-     (openai, ".jsonl")],
+    [(dict, ".parquet"), (dict, ".jsonl"), (without_samples, ".jsonl"), (axolotl, ".parquet"),
+     (axolotl_of_the_next, ".parquet"), (distillkit, ".parquet"), (vllm, ".jsonl"), (openai, ".jsonl")],
 )  # fmt: skip
 def test_each_form_trains_to_the_weights_of_a_cache_of_ours(
     form: Callable[[dict[str, Any]], dict[str, Any]],
@@ -143,6 +194,7 @@ def test_each_form_trains_to_the_weights_of_a_cache_of_ours(
     expected: Any,
     tmp_path: Path,
 ) -> None:
+    (tmp_path / "compression_config.yaml").write_text(DISTILLKIT)
     file = save(tmp_path / f"targets{suffix}", [form(record) for record in told])
     import_targets(taught(text, "served"), tmp_path / "cache", [file])
     record = train(taught(text, "served", cache=str(tmp_path / "cache")), tmp_path / "run")
@@ -188,12 +240,16 @@ def test_what_does_not_fit_is_refused(text: Path, told: Records, tmp_path: Path)
             changed(told, token_ids=first["token_ids"][:3], logprobs=first["logprobs"][:3])
         ),
         r"of the 24 sequences that the run distils on 23 have no targets, sample \d+ the first; .* --prompts": told[:1],
-        r"DistillKit's compressed form": [
-            {"input_ids": tokens, "bytepacked_indices": [[1]], "compressed_logprobs": [[1]]}
-        ],
+        r"compression_config\.yaml: is missing, and DistillKit's compressed files cannot be read without it": (
+            [distillkit(first)]
+        ),
+        r"packed_indices is DistillKit's older compressed form": [{"input_ids": tokens, "packed_indices": [[1]]}],
+        r"target_mask has to leave out the first token, .* or the last": (
+            [{**axolotl(first), "target_mask": [[1] * K] * 16}]
+        ),
         r"no known form, with text": [{"text": "hello"}],
         r"token 5 is masked, and so has no target": (
-            [{**axolotl(first), "target_mask": [[int(place != 5)] * K for place in range(16)]}]
+            [{**axolotl(first), "target_mask": [[int(place not in (0, 5))] * K for place in range(16)]}]
         ),
         r"'\?\?' is the text of no token, or of several; .*return_tokens_as_token_ids": (
             [{**openai(first), "choices": [{"logprobs": {"top_logprobs": [None, {"??": -1.0}]}}]}]
@@ -208,6 +264,29 @@ def test_what_does_not_fit_is_refused(text: Path, told: Records, tmp_path: Path)
         with pytest.raises(TeacherError, match=message):
             import_targets(taught(text, "served"), tmp_path / "cache", [file])
         assert not (tmp_path / "cache").exists(), message
+
+
+def test_a_vocabulary_of_more_tokens_is_refused(text: Path, told: Records, tmp_path: Path) -> None:
+    """A served model's own further tokens, as one padded or extended beyond the recipe's tokenizer may give."""
+    classes = Session(smaller(text)).task.num_classes
+    further = [[classes, *ids[1:]] for ids in told[0]["token_ids"]]
+    file = save(tmp_path / "further.jsonl", changed(told, token_ids=further))
+    with pytest.raises(TeacherError, match=rf"class {classes} is none of the {classes} that the student has"):
+        import_targets(taught(text, "served"), tmp_path / "cache", [file])
+
+
+def test_probabilities_that_somebody_has_made_sum_to_one_are_told_of(
+    text: Path, told: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = [
+        {**record, "logprobs": torch.tensor(record["logprobs"], dtype=torch.float64).log_softmax(-1).tolist()}
+        for record in told
+    ]
+    for records, count in ((told, 0), (whole, 1)):
+        caplog.clear()
+        file = save(tmp_path / "targets.parquet", [axolotl(record) for record in records])
+        import_targets(taught(text, "served"), tmp_path / str(count), [file])
+        assert sum("divided by their sum (axolotl does" in line for line in caplog.messages) == count
 
 
 def test_recipes_that_such_targets_are_not_good_for_are_refused(text: Path, tmp_path: Path) -> None:

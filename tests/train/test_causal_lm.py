@@ -134,6 +134,36 @@ def test_two_processes_learn_what_one_learns(text: Path, teacher: str, tmp_path:
         assert (other.flops, other.teacher_flops) == (one.flops, one.teacher_flops)
 
 
+def let(text: Path, teacher: str, **changes: Any) -> Recipe:
+    """The setting of LET, with a teacher half as wide."""
+    distill = {"teachers": [teacher], "weight": 0, "stop": 0.5, "hidden": {"weight": 0.5}}
+    return recipe(text, train={**TRAIN, "lr": 1e-3, "clip_norm": 1.0, **changes}, distill=distill)
+
+
+def test_two_processes_align_hidden_states_as_one_does(text: Path, teacher: str, tmp_path: Path) -> None:
+    train(let(text, teacher, accumulate=2), tmp_path / "one")
+    several = {"ddp": let(text, teacher), "fsdp": let(text, teacher, sharding="fsdp")}
+    run_together(train_each, [(run, tmp_path / name) for name, run in several.items()])
+    one = read_record(RunRecord, tmp_path / "one" / "record.json")
+    for name in several:
+        check_equal_weights(tmp_path / "one", tmp_path / name, tolerance=1e-4)
+        other = read_record(RunRecord, tmp_path / name / "record.json")
+        assert (other.flops, other.teacher_flops) == (one.flops, one.teacher_flops)
+
+
+def test_hidden_states_are_learnt_and_a_killed_training_goes_on(text: Path, teacher: str, tmp_path: Path) -> None:
+    run = let(text, teacher)
+    record = train(run, tmp_path / "whole")
+    train_until_killed(run, tmp_path / "killed", "after the first checkpoint")
+    train(run, tmp_path / "killed")
+    assert weight_bits(tmp_path / "killed") == weight_bits(tmp_path / "whole")
+    layer = 8 * 16 * (2 * 8 * (2 * 8 + 2 * 4) + 3 * 2 * 8 * 32 + 2 * 2 * 16 * 8)  # and no head
+    assert record.teacher_flops == pytest.approx(6 * layer, rel=0.01)
+    plain = train(recipe(text, train={**TRAIN, "lr": 1e-3, "clip_norm": 1.0}), tmp_path / "plain")
+    assert record.flops == (plain.flops or 0) + (record.teacher_flops or 0) + 6 * 6 * (8 * 16) * 16 * 8
+    assert weight_bits(tmp_path / "plain") != weight_bits(tmp_path / "whole")
+
+
 def test_the_cost_is_that_of_the_models_multiplications(text: Path, teacher: str, tmp_path: Path) -> None:
     distilled = recipe(text, distill={"teachers": [teacher], "stop": 0.5})
     record = train(distilled, tmp_path / "run")
@@ -192,8 +222,9 @@ def test_a_run_is_a_checkpoint_of_transformers_a_teacher_there_and_a_start(
 
 def test_a_teacher_of_another_tokenizer_is_refused_before_the_first_step(teacher: str, tmp_path: Path) -> None:
     other = write_text(tmp_path / "other", seed=1)
-    with pytest.raises(TeacherError, match="was trained with another tokenizer than the student"):
-        train(recipe(other, distill={"teachers": [teacher]}), tmp_path / "run")
+    for more in ({}, {"weight": 0, "hidden": {"weight": 0.1}}):  # it reads the student's tokens all the same
+        with pytest.raises(TeacherError, match="was trained with another tokenizer than the student"):
+            train(recipe(other, distill={"teachers": [teacher], **more}), tmp_path / f"run-{len(more)}")
 
 
 def test_teachers_in_half_precision_and_bfloat16_students(text: Path, teacher: str) -> None:

@@ -4,11 +4,13 @@ Known forms of a record, a row of a parquet file or a line of a JSONL file:
 
     ours          input_ids, token_ids [places][k], logprobs [places][k]; places: all but the last, or all
     axolotl's     input_ids, target_token_ids [tokens][k], target_logprobs [tokens][k], target_mask [tokens][k]
+    DistillKit's  input_ids, bytepacked_indices and compressed_logprobs [tokens - 1][bytes], its settings in the folder
     vLLM's        choices[0].prompt_logprobs: for each token null or {token: {logprob}}
     OpenAI's      choices[0].logprobs.top_logprobs: for each token null or {text, or token_id:N: logprob}
 
-Of the last three an entry is of the token where it stands, and so of the place before. A record may say which sample it
-is (`sample`, or a batch's `custom_id`); a server's answer may lie in `response`, or there in `body`.
+Of the last two an entry is of the token where it stands, and so of the place before; of axolotl's in files whose mask
+leaves out the first token, and of the next one where it leaves out the last. A record may say which sample it is
+(`sample`, or a batch's `custom_id`); a server's answer may lie in `response`, or there in `body`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from headstart.cache.distillkit import Compression, following_of, read_compression
 from headstart.errors import TeacherError
 
 TokenOf = Callable[[str], int | None]  # from a token's text to its number; None: unknown, or several have that text
-_PACKED = ("bytepacked_indices", "compressed_logprobs", "packed_indices")
+_Following = list[tuple[Sequence[int], Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,11 @@ def read_told(path: str | Path, token_of: TokenOf) -> Iterator[Told]:
         TeacherError: It cannot be read, or is of no known form.
     """
     path = Path(path)
+    settings = cache(lambda: read_compression(path.parent))
     for number, record in enumerate(_records(path)):
         where = f"{path}, record {number}"
         try:
-            yield _told(record, where, token_of)
+            yield _told(record, where, token_of, settings)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise TeacherError(f"{where}: not as its form has it ({type(error).__name__}: {error})") from None
 
@@ -77,19 +82,21 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
         raise TeacherError(f"{path}: cannot be read ({error})") from None
 
 
-def _told(record: Mapping[str, Any], where: str, token_of: TokenOf) -> Told:
-    if packed := [name for name in _PACKED if name in record]:
+def _told(record: Mapping[str, Any], where: str, token_of: TokenOf, settings: Callable[[], Compression]) -> Told:
+    if "packed_indices" in record:
         raise TeacherError(
-            f"{where}: {packed[0]} is DistillKit's compressed form, which only its own settings can read; decompress "
-            "it there (LogprobCompressor), and write columns input_ids, token_ids and logprobs"
+            f"{where}: packed_indices is DistillKit's older compressed form, of logits whose settings are in no file; "
+            "decompress it there (LogprobCompressor), and write columns input_ids, token_ids and logprobs"
         )
     answer = _answer(record)
+    following: Sequence[tuple[Sequence[int], Sequence[float]]]
     tokens, length = record.get("input_ids", answer.get("prompt_token_ids")), None
     if tokens is not None:
         tokens, length = [int(token) for token in tokens], len(tokens)
     if "target_logprobs" in record:
-        following = [*zip(record["target_token_ids"], record["target_logprobs"], strict=True)][1:]
-        _check_mask(record.get("target_mask"), where)
+        following = _of_axolotl(record, where)
+    elif "compressed_logprobs" in record:
+        following = following_of(record, settings())
     elif "token_ids" in record:
         following = [*zip(record["token_ids"], record["logprobs"], strict=True)]
         following = following[:-1] if len(following) == length else following
@@ -111,12 +118,22 @@ def _sample(record: Mapping[str, Any]) -> int | None:
     return None if given is None else int(given)
 
 
-def _check_mask(mask: Any, where: str) -> None:
-    for place, entries in enumerate([] if mask is None else mask):
-        if place and not all(entries if isinstance(entries, list) else [entries]):
-            raise TeacherError(
-                f"{where}: token {place} is masked, and so has no target; all tokens but the first need one"
-            )
+def _of_axolotl(record: Mapping[str, Any], where: str) -> _Following:
+    """An entry for each token. Which it is of is told by the one that the mask leaves out: the first, or the last."""
+    entries = [*zip(record["target_token_ids"], record["target_logprobs"], strict=True)]
+    kept = [all(mask) if isinstance(mask, list) else bool(mask) for mask in record.get("target_mask") or []]
+    if len(kept) != len(entries) or len(kept) < 2 or kept[0] == kept[-1]:
+        raise TeacherError(
+            f"{where}: target_mask has to leave out the first token, where an entry is of the token at its place, or "
+            "the last, where it is of the next one; else nobody can see of which it is"
+        )
+    wanted = slice(1, None) if kept[-1] else slice(None, -1)
+    if not all(kept[wanted]):
+        raise TeacherError(
+            f"{where}: token {kept.index(False, 1 if kept[-1] else 0)} is masked, and so has no target; all tokens but "
+            "one need one"
+        )
+    return entries[wanted]
 
 
 def _of_server(choice: Mapping[str, Any], where: str, token_of: TokenOf) -> list[tuple[list[int], list[float]]]:

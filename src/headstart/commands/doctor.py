@@ -55,7 +55,9 @@ def _distilled(recipe: Recipe, distill: Distill, teachers: Path, session: Sessio
     found, loaded = _load(recipe, distill, teachers, session)
     if distill.cache is not None:
         found.append(_cached(recipe, distill.cache, teachers))
-    if loaded:
+    if loaded and distill.hidden is not None:
+        found.append(_aligned(recipe, teachers))
+    if loaded and distill.of_logits:
         found += _examine(recipe, distill, loaded, session)
     return found
 
@@ -95,7 +97,9 @@ def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> t
             checks.append(_at_hand("warn", "the recipe trains it first, and has not finished", advice, entry.spec))
             continue
         try:
-            teachers.append(load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **side))
+            teachers.append(
+                load_teacher(place, name=entry.spec, autocast=autocast, options=entry, logits=distill.of_logits, **side)
+            )
         except TeacherError as error:
             checks.append(_at_hand("fail", str(error), "give another teacher or options that fit", entry.spec))
     return checks, teachers
@@ -103,14 +107,40 @@ def _load(recipe: Recipe, distill: Distill, folder: Path, session: Session) -> t
 
 def _cached(recipe: Recipe, cache: str, folder: Path) -> Check:
     """Whether a run could read its targets, from the first distilled step to the last."""
-    name = "cached targets"
+    begun = _begun(
+        recipe,
+        folder,
+        "cached targets",
+        "make the cache for this recipe: headstart cache; it goes on where it stopped",
+    )
+    if isinstance(begun, Check):
+        return begun
+    return passed("cached targets", f"{cache} has them for all distilled steps, of these data and teachers")
+
+
+def _aligned(recipe: Recipe, folder: Path) -> Check:
+    """Whether the layers are there, and see as many rows."""
+    advice = "name other layers in distill.hidden.student and distill.hidden.teacher"
+    begun = _begun(recipe, folder, "hidden states", advice)
+    if isinstance(begun, Check):
+        return begun
+    hidden = begun.hidden
+    if hidden is None:
+        return passed("hidden states", "the window never opens")
+    weight = hidden.projection
+    map_ = (
+        "of equal width" if weight is None else f"by a linear map from {weight.shape[1]} to {weight.shape[0]} features"
+    )
+    return passed("hidden states", f"{hidden.layer} of the student learns from {hidden.teacher_layer}, {map_}")
+
+
+def _begun(recipe: Recipe, folder: Path, name: str, advice: str) -> Session | Check:
+    """The recipe's session, or what it fails of; the same one without distillation has begun."""
     paths = {spec: folder / spec for spec in recipe.teachers if (folder / spec / WEIGHTS).is_file()}
     try:
-        Session(recipe, paths, initialise=False)
-    except HeadstartError as error:  # the same session without distillation has begun
-        advice = "make the cache for this recipe: headstart cache; it goes on where it stopped"
+        return Session(recipe, paths, initialise=False)
+    except HeadstartError as error:
         return Check(name=name, status="fail", finding=str(error), advice=advice)
-    return passed(name, f"{cache} has them for all distilled steps, of these data and teachers")
 
 
 def _at_hand(status: Status, finding: str, advice: str, teacher: str) -> Check:

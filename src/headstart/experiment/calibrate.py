@@ -89,8 +89,9 @@ class _Stepper:
     def time_step(self, index: int) -> tuple[float, float]:
         """Seconds to make a step's batch, and of the whole step."""
         step = self._steps[index % len(self._steps)] if self._steps else index
-        if self.session.distiller is not None:
-            self.session.distiller.current_step = step
+        for part in (self.session.distiller, self.session.hidden):
+            if part is not None:
+                part.current_step = step
         device = self.session.device
         making = timed(lambda: self._make_batch(step), device)
         return making, timed(lambda: self.session.train_step(step, side=self._side), device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,10 @@ from headstart.tasks.text import CausalLM
 from headstart.train import ranks
 from headstart.train.build_task import build_task
 from headstart.train.cached_targets import data_settings, distilled_batches
+
+logger = logging.getLogger(__name__)
+
+_WHOLE = 1e-5  # so near to 1 are sums that were made so
 
 
 class _Wanted(NamedTuple):
@@ -80,6 +85,13 @@ def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Pat
         )
     count = min(ids.shape[1] for ids, _ in found.values())
     classes = wanted.task.num_classes
+    if all(bool(((values.double().exp().sum(-1) - 1).abs() < _WHOLE).all()) for _, values in found.values()):
+        logger.warning(
+            "%s: the probabilities of each place sum to 1, so that somebody has divided by their sum (axolotl does in "
+            "the data it prepares): what the teacher gave to all other tokens is lost, and the student is taught that "
+            "they never come. Import what the server answered, where you have it",
+            ", ".join(map(str, files)),
+        )
 
     def give(batch: Batch) -> TopK:
         parts = [found[sample] for sample in batch.samples.tolist()]

@@ -35,6 +35,10 @@ def check_cacheable(recipe: Recipe) -> None:
     Raises:
         RecipeError: A setting makes it so; names it.
     """
+    if recipe.distill is not None and recipe.distill.hidden is not None:
+        raise RecipeError(
+            "distill.hidden: a cache holds logits and no hidden states; cache without it (distill.hidden=null)"
+        )
     if _mixup(recipe):
         raise RecipeError(
             "data.augment.mixup: a mixture's target belongs to two images, and cached targets to one each; train with "

@@ -15,6 +15,7 @@ from headstart.config import Config, Fraction, Positive
 from headstart.distill.pool.draw import count_drawn
 from headstart.distill.stopping import latest_stop
 from headstart.errors import TeacherError
+from headstart.recipe.hidden_section import Hidden
 from headstart.teachers import TeacherEntry, expand_spec
 
 
@@ -29,7 +30,10 @@ class Distill(Config):
     temperature: Positive = 4.0
     """Divides both sides' logits in the loss (mse, huber: not used)."""
     weight: Fraction = 0.9
-    """w of (1 - w) * task + w * distill."""
+    """w of (1 - w) * task + w * distill. 0 with `hidden`: nothing is learnt from the teacher's logits, so that it needs
+    no head and may have other classes, and it runs up to the layer asked for only."""
+    hidden: Hidden | None = None
+    """A loss between hidden states beside that between logits; null: none. For one teacher, live and on the device."""
     start: Fraction = 0.0
     """Fraction of training at which distillation begins."""
     stop: Fraction | Literal["auto"] = 0.5
@@ -79,6 +83,30 @@ class Distill(Config):
     def specs(self) -> list[str]:
         """The teachers' specs, in order."""
         return [entry.spec for entry in self.teachers]
+
+    @property
+    def of_logits(self) -> bool:
+        """Whether the student learns from the teachers' logits; if not, from hidden states alone."""
+        return self.hidden is None or self.weight > 0
+
+    @model_validator(mode="after")
+    def _what_hidden_states_go_with(self) -> Distill:
+        if self.hidden is None:
+            return self
+        for wrong, what, advice in (
+            (len(self.teachers) != 1, f"{len(self.teachers)} teachers", "name one"),
+            (self.cache is not None, f"cache={self.cache!r}", "a cache holds logits and no states; leave it out"),
+            (self.stop == "auto", "stop=auto", "an automatic stop judges logits; set stop to a fraction"),
+            (self.fraction < 1, f"fraction={self.fraction:g}", "states are compared for whole batches; leave it out"),
+            (
+                self.residence != "device",
+                f"residence={self.residence}",
+                "the teacher stays on the device; leave it out",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f"hidden does not go with {what}: {advice}")
+        return self
 
     @model_validator(mode="after")
     def _spool_of_a_stream(self) -> Distill:

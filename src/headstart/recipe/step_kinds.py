@@ -54,6 +54,11 @@ def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
     }
     if recipe.distill.stop == "auto":
         work["measured"] = True
+    if (hidden := recipe.distill.hidden) is not None:
+        work["hidden"] = {
+            **hidden.model_dump(include={"student", "teacher", "loss"}),
+            "alone": not recipe.distill.of_logits,
+        }
     return f"{plain_kind(recipe, side)} + {', '.join(recipe.distill.specs)} [{_digest(work)}]"
 
 

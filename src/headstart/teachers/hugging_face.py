@@ -38,12 +38,13 @@ _NO_LOGITS = {
 }
 
 
-def load_transformers(place: str) -> Loaded:
+def load_transformers(place: str, *, logits: bool = True) -> Loaded:
     """Load a model of transformers, by the class that its configuration names; no code of its authors is run.
 
     Args:
         place: A folder, or `OWNER/NAME[@REVISION]` on the Hub. A folder with an adapter alone (LoRA) is merged into the
             base model that it names, which must be on this machine.
+        logits: Whether it has to give logits; else it may be a backbone without a head.
 
     Raises:
         TeacherError: It cannot be had, is of a class that transformers does not have or that gives no logits, or some
@@ -58,7 +59,7 @@ def load_transformers(place: str) -> Loaded:
                 module, missing = load_adapter(Path(place))
                 task = _task(type(module).__name__)
             else:
-                module, task, missing = _from_pretrained(name, where)
+                module, task, missing = _from_pretrained(name, where, logits)
     except TeacherError as error:
         raise TeacherError(f"{place}: {error}") from None
     except Exception as error:  # the Hub's client raises errors of many libraries
@@ -98,8 +99,8 @@ def outline_transformers(place: str) -> Loaded:
     return Loaded(module, task, classes, tokenizer=place, **_facts(place, where, module))
 
 
-def model_class(config: Any) -> tuple[Any, str | None]:
-    """The class that a configuration names, and what its logits are for.
+def model_class(config: Any, *, logits: bool = True) -> tuple[Any, str | None]:
+    """The class that a configuration names, and what its logits are for; without `logits` it need not give any.
 
     Raises:
         TeacherError: transformers has no such class, or it gives no logits.
@@ -112,7 +113,8 @@ def model_class(config: Any) -> tuple[Any, str | None]:
     pretraining = architecture.endswith("ForPreTraining") and "MaskedLM" in _auto_class(config, "MASKED_LM")
     name = _auto_class(config, "MASKED_LM") if pretraining else architecture
     kind: Any = getattr(transformers, name, None)
-    reason = _why_no_logits(kind) if kind is not None else "none with a head that gives logits is known by that name"
+    unknown = "none with a head that gives logits is known by that name"
+    reason = unknown if kind is None else _why_no_logits(kind) if logits else None
     if reason is not None:
         called = "names no class" if architecture == "none" else f"is a {architecture}"
         raise TeacherError(
@@ -122,12 +124,12 @@ def model_class(config: Any) -> tuple[Any, str | None]:
     return kind, "mlm" if pretraining else task
 
 
-def _from_pretrained(name: str, where: dict[str, Any]) -> tuple[Any, str | None, Collection[str]]:
+def _from_pretrained(name: str, where: dict[str, Any], logits: bool) -> tuple[Any, str | None, Collection[str]]:
     """The model, what its logits are for, and the names of weights that its checkpoint lacks."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(name, **where)
-    kind, task = model_class(config)
+    kind, task = model_class(config, logits=logits)
     # On the Hub only safetensors: for others transformers would ask a service to convert them.
     safe = None if where["local_files_only"] else True
     module, report = kind.from_pretrained(name, config=config, output_loading_info=True, use_safetensors=safe, **where)

@@ -40,6 +40,7 @@ def load_teacher(
     length: int | None = None,
     autocast: torch.dtype | None = None,
     options: TeacherOptions | None = None,
+    logits: bool = True,
 ) -> Teacher:
     """Load a teacher, without executing code from its files.
 
@@ -61,6 +62,8 @@ def load_teacher(
         length: Tokens of the student's sequences, for language models: the teacher must have positions for them.
         autocast: As in `Teacher`; without effect where the options name a dtype.
         options: What belongs to the teacher's side.
+        logits: Whether its logits will be asked for. If not, because hidden states are (`HiddenLoss`), an image model
+            needs no head, and its classes may be any.
 
     Returns:
         A frozen teacher in eval mode, on the CPU unless the options say otherwise.
@@ -87,6 +90,7 @@ def load_teacher(
             tokenizer=tokenizer,
             length=length,
             autocast=autocast,
+            logits=logits,
         )
 
 
@@ -101,6 +105,7 @@ def _load(
     tokenizer: Any,
     length: int | None,
     autocast: torch.dtype | None,
+    logits: bool,
 ) -> Teacher:
     mean, std = images
     if build is None and options.model is not None and found.kind == "weights":
@@ -108,9 +113,9 @@ def _load(
         build = image_builder(
             options.model, classes=len(classes) if classes else None, channels=channels, spec=found.spec
         )
-    loaded = load_module(found, build, weights=options.weights)
+    loaded = load_module(found, build, weights=options.weights, logits=logits)
     name = name or _name(found)
-    count = _logits_that_count(found, loaded, options, classes, tokenizer, name)
+    count = _logits_that_count(found, loaded, options, classes if logits else None, tokenizer, name)
     if length is not None:
         _check_length(loaded.module, length, name)
     dtype = _DTYPES[options.dtype] if options.dtype is not None else _half(loaded.module)

@@ -19,13 +19,16 @@ from headstart.teachers.weights import States, choose, read_states
 from headstart.teachers.wrappers import fitting, lacking, without_wrappers
 
 
-def load_module(found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None) -> Loaded:
+def load_module(
+    found: Found, build: Callable[[], nn.Module] | None = None, *, weights: str | None = None, logits: bool = True
+) -> Loaded:
     """Build the module that was found, and fill in its weights.
 
     Args:
         found: From `find_teacher`.
         build: Builds the module that the weights fit, whatever the file says.
         weights: Which to take where its file holds several, as in `load_teacher`.
+        logits: Whether it has to give logits, as there.
 
     Raises:
         TeacherError: Nothing says which module the weights are for; they are damaged, execute code, or do not fit.
@@ -38,7 +41,7 @@ def load_module(found: Found, build: Callable[[], nn.Module] | None = None, *, w
             raise TeacherError(f"{found.spec}: build is a module; give what makes one: build=lambda: MyModel()")
         return Loaded(_filled(build(), found, weights))
     if found.kind == "transformers":
-        return load_transformers(found.place)
+        return load_transformers(found.place, logits=logits)
     if found.kind == "timm":
         return load_timm(found.place)
     if found.kind == "torchvision":

@@ -42,7 +42,8 @@ def load_pool(
 
     def load(entry: TeacherEntry) -> Teacher:
         place = paths.get(entry.spec, entry.spec)
-        teacher = load_teacher(place, name=entry.spec, autocast=autocast, options=entry, **student_side(task))
+        side = {**student_side(task), "autocast": autocast, "logits": distill.of_logits}
+        teacher = load_teacher(place, name=entry.spec, options=entry, **side)
         check_teacher(task, teacher)
         return teacher
 
@@ -65,7 +66,7 @@ def load_pool(
         spool=distill.spool,
     )
     sample = task.batch(0, recipe.train.batch_size, parts=recipe.train.batch_size).inputs
-    for teacher in pool.live:
+    for teacher in pool.live if distill.of_logits else []:
         pool.bring(teacher, device)
         _require_fitting(teacher, sample, task.num_classes)
     return pool

@@ -200,13 +200,18 @@ def _evaluate(session: Session, place: RunFolder, step: int) -> Evaluation:
 def _measure(session: Session, place: RunFolder, step: int, loss: float, seconds: float) -> dict[str, float]:
     """A line of metrics, means over the processes."""
     last = session.distiller.last if session.distiller is not None else None
+    aligned = session.hidden.last if session.hidden is not None else None
     parts = {} if last is None or last.step != step - 1 else _parts(last)
-    loss, *means = ranks.mean([loss, *parts.values()])
+    hidden = {} if aligned is None or aligned.step != step - 1 else {"hidden_loss": float(aligned.loss)}
+    loss, *means = ranks.mean([loss, *parts.values(), *hidden.values()])
     if not math.isfinite(loss):
         raise Diverged(f"{place.path}: the loss is {loss} at step {step}; {_DIVERGED}")
     line = {"step": step, "seconds": round(seconds, 4), "loss": loss, "lr": session.optimizer.param_groups[0]["lr"]}
+    line |= dict(zip([*parts, *hidden], means, strict=True))
     if last is not None and parts:
-        line |= {**dict(zip(parts, means, strict=True)), "weight": last.weight}
+        line["weight"] = last.weight
+    if aligned is not None and hidden:
+        line["hidden_weight"] = aligned.weight
     return line
 
 

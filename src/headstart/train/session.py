@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
-from headstart.distill import Distiller, TeacherPool, Window, dkd
+from headstart.distill import Distiller, HiddenLoss, TeacherPool, Window, dkd
 from headstart.distill.pool.sharding import shard
 from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
@@ -37,6 +37,7 @@ from headstart.train import ranks
 from headstart.train.averaging import average_of
 from headstart.train.build_task import build_task
 from headstart.train.cached_targets import distilled_batches, require_targets
+from headstart.train.hidden_states import hidden_loss
 from headstart.train.initial_weights import start_from
 from headstart.train.load_pool import load_pool
 from headstart.train.optimizer import build_optimizer, lr_scale, set_lr
@@ -82,8 +83,11 @@ class Session:
         self.model, self.optimizer = self._prepared(model)
         self._average = average_of(self.student, train.ema)
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=AUTOCAST[train.precision])
+        self.hidden = self._hidden_loss(pool)
         self.distiller = (
-            _distiller(recipe.distill, train, pool, self.total_steps) if recipe.distill and pool is not None else None
+            _distiller(recipe.distill, train, pool, self.total_steps)
+            if recipe.distill and recipe.distill.of_logits and pool is not None
+            else None
         )
         if pool is not None and self.distiller is not None:
             self._require_targets(pool, self.distiller.window)
@@ -148,8 +152,9 @@ class Session:
         average_statistics(self.student)
         if self._average is not None:
             self._average.update_parameters(self.student)
-        if self.distiller is not None:
-            self.distiller.step()
+        for part in (self.distiller, self.hidden):
+            if part is not None:
+                part.step()
         return total
 
     def evaluate(self) -> Evaluation:
@@ -164,21 +169,52 @@ class Session:
             "model": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "distiller": self.distiller.state_dict() if self.distiller is not None else None,
+            "hidden": self.hidden.state_dict() if self.hidden is not None else None,
             "average": self._average.state_dict() if self._average is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to where `state_dict` was taken."""
         self.student.load_state_dict(state["model"])
+        if self.hidden is not None:  # first, as its window may have closed, and its projection left the optimiser
+            self.hidden.load_state_dict(state["hidden"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         if self.distiller is not None and state["distiller"] is not None:
             self.distiller.load_state_dict(state["distiller"])
 
+    def beside_student(self) -> dict[str, Tensor]:
+        """What is trained beside the student, and what its optimiser keeps of it, for checkpoints that are in parts."""
+        weight = None if self.hidden is None else self.hidden.projection
+        if weight is None:
+            return {}
+        kept = {f"optimizer.{name}": torch.as_tensor(value) for name, value in self.optimizer.state[weight].items()}
+        return {"projection": weight.detach(), **kept}
+
+    def load_beside_student(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Go back to where `beside_student` was asked, after so many steps."""
+        if self.hidden is None:
+            return
+        self.hidden.load_state_dict({"current_step": step, "projection": state.get("projection")})
+        if (weight := self.hidden.projection) is not None:
+            kept = {name: value for name, value in state.items() if name.startswith("optimizer.")}
+            # Counts of steps stay on the CPU, as the optimiser had them.
+            self.optimizer.state[weight] = {
+                name.removeprefix("optimizer."): value.to(weight.device) if value.dim() else value
+                for name, value in kept.items()
+            }
+
     def _loss(self, step: int, micro: int, side: int | None) -> Tensor:
         batch = self.batch(step, micro)
         inputs = resized(batch.inputs, side or side_of_step(self.recipe, step, self.total_steps))
+        if self.hidden is None:
+            return self._loss_of_logits(batch, inputs)
+        with self.hidden.overhear():
+            loss = self._loss_of_logits(batch, inputs)
+        return self.hidden(loss, inputs)
+
+    def _loss_of_logits(self, batch: Batch, inputs: Any) -> Tensor:
         if self.distiller is None:
             return self.task.loss(self._forward(self.model, inputs), batch)
         smoothing, keys = self.recipe.train.label_smoothing, Keys(batch.samples, batch.epoch)
@@ -212,6 +248,15 @@ class Session:
     def _part(self, micro: int) -> int:
         """The number of a micro-batch among those of all processes."""
         return ranks.rank() * self.recipe.train.accumulate + micro
+
+    def _hidden_loss(self, pool: TeacherPool | None) -> HiddenLoss | None:
+        """The loss between hidden states; its projection is trained from the first step on."""
+        size = self.recipe.train.batch_size
+        sample, side = self.task.batch(0, size, parts=size), side_of_step(self.recipe, 0, self.total_steps)
+        hidden = hidden_loss(self.recipe, self.student, pool, sample, self.total_steps, side)
+        if hidden is not None:
+            hidden.join(self.optimizer)
+        return hidden
 
     def _require_targets(self, pool: TeacherPool, window: Window) -> None:
         """Whoever reads cached targets knows before the first step that they reach to the last."""

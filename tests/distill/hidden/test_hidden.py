@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from headstart.distill import HiddenLoss, Teacher
 from headstart.distill.hidden.layers import find_layer
@@ -112,7 +114,7 @@ def test_the_weight_falls_linearly_and_then_nothing_of_ours_is_left() -> None:
 
 
 def _teacher_states(hidden: HiddenLoss) -> Tensor:
-    return hidden._ask(INPUTS, INPUTS.device)
+    return hidden.ask(INPUTS, INPUTS.device)
 
 
 def test_outside_the_window_and_without_gradients_the_loss_comes_back_itself() -> None:
@@ -137,7 +139,7 @@ def test_rows_may_be_left_out_and_states_that_are_not_finite_are_reported() -> N
     last: Any = teacher.blocks[1]
     with torch.no_grad():
         last.bias[0] = torch.nan
-    hidden._seen = None
+    hidden._seen.take()
     loss = hidden(student(INPUTS).mean(), INPUTS)
     assert loss.isfinite()
     hidden.step()
@@ -235,8 +237,104 @@ def test_a_projection_left_out_of_the_optimiser_is_reported() -> None:
     student = Deep()
     hidden = align(student, Deep(2, 9))
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    with pytest.raises(HeadstartError, match=r"no optimiser has it. .*optimizer\.add_param_group"):
-        train(student, hidden, optimizer, 4)
+    with pytest.raises(HeadstartError, match=r"of 'blocks\.0' has not changed .* no optimiser has it\. .*align\.join"):
+        train(student, hidden, optimizer, 10)
+
+
+def test_it_joins_one_optimiser_and_leaves_it_when_the_window_closes() -> None:
+    student = Deep()
+    hidden = align(student, Deep(2, 9), stop=0.3)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01, weight_decay=0.5)
+    hidden.join(optimizer)
+    hidden.join(optimizer)  # as a loop that asks twice
+    assert [len(group["params"]) for group in optimizer.param_groups] == [len([*student.parameters()]), 1]
+    assert optimizer.param_groups[1]["weight_decay"] == 0.0
+    with pytest.raises(HeadstartError, match="in another optimiser already"):
+        hidden.join(torch.optim.SGD(student.parameters(), lr=0.1))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
+    (weight,) = hidden.parameters()
+    for step in range(5):
+        train(student, hidden, optimizer, 1)
+        schedule.step()
+        assert (weight in optimizer.state) == (step < 2)
+    assert optimizer.param_groups[1]["params"] == []
+
+
+def test_a_resumed_optimiser_has_what_the_first_one_had_before_and_after_the_window() -> None:
+    def make() -> Any:
+        torch.manual_seed(0)
+        student = Deep()
+        hidden, optimizer = align(student, Deep(2, 9), stop=0.5), torch.optim.AdamW(student.parameters(), lr=0.01)
+        hidden.join(optimizer)
+        return student, hidden, optimizer
+
+    for done in (3, 7):
+        whole, first, again = make(), make(), make()
+        train(whole[0], whole[1], whole[2], 9)
+        train(first[0], first[1], first[2], done)
+        for part, other in zip(again, first, strict=True):  # the loss between states before the optimiser
+            part.load_state_dict(other.state_dict())
+        train(again[0], again[1], again[2], 9 - done)
+        assert all(torch.equal(a, b) for a, b in zip(again[0].parameters(), whole[0].parameters(), strict=True))
+
+
+def test_a_checkpoint_of_other_widths_is_refused() -> None:
+    hidden = align(Deep(), Deep(2, 9))
+    with pytest.raises(HeadstartError, match=r"the checkpoint's projection is \(9, 6\), and this one \(7, 6\)"):
+        align(Deep(), Deep(2, 7)).load_state_dict(hidden.state_dict())
+
+
+def test_a_copy_of_the_student_keeps_nothing_of_ours() -> None:
+    student, teacher = Deep(), Deep(2)
+    hidden = align(student, teacher)
+    student(INPUTS)
+    copied = copy.deepcopy(student)  # with states kept that have a gradient, which cannot be copied
+    copied(INPUTS).mean()
+    hidden(student(INPUTS).mean(), INPUTS)
+    with pytest.raises(HeadstartError, match="was not called since the last loss"):
+        hidden(copied(INPUTS).mean(), INPUTS)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_that_are_computed_again_in_the_backward(reentrant: bool) -> None:
+    class Sparing(Deep):
+        def forward(self, inputs: Tensor) -> Tensor:
+            hidden = self.into(inputs)
+            for block in self.blocks:
+                hidden = torch.tanh(checkpoint(block, hidden, use_reentrant=reentrant))
+            logits: Tensor = self.head(hidden)
+            return logits
+
+    student, sparing, teacher = Deep(), Sparing(), Deep(2, 9)
+    sparing.load_state_dict(student.state_dict())
+    gradients = []
+    for model in (student, sparing):
+        hidden = align(model, teacher)
+        if reentrant and model is sparing:
+            with pytest.raises(HeadstartError, match="reentrant checkpointing has them off"):
+                hidden(model(INPUTS).mean(), INPUTS)
+            return
+        hidden(model(INPUTS).mean(), INPUTS).backward()  # type: ignore[no-untyped-call]
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_compiled_student_is_aligned_as_it_is_uncompiled() -> None:
+    student, teacher = Deep(), Deep(2, 9)
+    hidden = align(student, teacher, stop=0.3)
+    compiled: Any = torch.compile(student, backend="aot_eager")
+    for _ in range(4):
+        gradients = []
+        for model in (student, compiled):
+            loss = hidden(model(INPUTS).mean(), INPUTS)
+            gradients.append(torch.autograd.grad(loss, [*student.parameters()]))
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other)
+        hidden.step()
+    assert not hidden.active
+    with pytest.raises(TeacherError, match="teacher 'Deep' is compiled, so that it does not tell"):
+        align(student, Teacher(Deep(2), compile=True))
 
 
 @pytest.mark.parametrize(
@@ -253,6 +351,10 @@ def test_a_projection_left_out_of_the_optimiser_is_reported() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HeadstartError, match=message):
         align(Deep(), Deep(2), **options)
+
+
+def test_a_model_of_one_layer_has_a_last_one() -> None:
+    assert find_layer(Deep(1), 1.0, whose="teacher")[0] == find_layer(Deep(1), 0.25, whose="teacher")[0] == "blocks.0"
 
 
 def test_a_model_without_a_stack_wants_a_path() -> None:

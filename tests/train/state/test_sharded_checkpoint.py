@@ -41,7 +41,7 @@ def trained(steps: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> n
 def saved(tmp_path: Path) -> Path:
     model = student()
     optimizer = adamw(model)
-    save_sharded(tmp_path, 3, 1.5, trained(3, model, optimizer), optimizer)
+    save_sharded(tmp_path, 3, 1.5, trained(3, model, optimizer), optimizer, {"word": 1}, {"map": torch.ones(2)})
     (path,) = checkpoints(tmp_path)
     return path
 
@@ -52,7 +52,9 @@ def test_training_goes_on_as_if_it_had_not_been_left(saved: Path) -> None:
     trained(3, whole, optimizer)
     model = student(seed=1)
     fresh = adamw(model)
-    assert load_sharded(saved, model, fresh) == (3, 1.5, {})
+    step, seconds, small, beside = load_sharded(saved, model, fresh)
+    assert (step, seconds, small) == (3, 1.5, {"word": 1})
+    assert beside.keys() == {"map"} and torch.equal(beside["map"], torch.ones(2))
     assert model[2].weight is model[0].weight
     expected = trained(2, whole, optimizer).state_dict()
     for name, value in trained(2, model, fresh).state_dict().items():

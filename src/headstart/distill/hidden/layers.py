@@ -64,11 +64,12 @@ def states_of(output: Any, name: str) -> Tensor:
 
 
 def _longest_stack(module: nn.Module) -> tuple[str, nn.ModuleList | nn.Sequential | None]:
-    """The stack with most layers of one class; of equal ones the outermost."""
-    best: tuple[int, str, nn.ModuleList | nn.Sequential | None] = (1, "", None)
+    """The stack with most layers of one class; of equal ones the outermost. A list of one is a stack, too."""
+    best: tuple[int, str, nn.ModuleList | nn.Sequential | None] = (0, "", None)
     for path, part in module.named_modules():
         if isinstance(part, nn.ModuleList | nn.Sequential):
             kinds = [type(layer) for layer in part]
-            if len(set(kinds)) == 1 and len(kinds) > best[0]:
+            alone = len(kinds) == 1 and isinstance(part, nn.Sequential)
+            if len(set(kinds)) == 1 and not alone and len(kinds) > best[0]:
                 best = (len(kinds), path, part)
     return best[1:]

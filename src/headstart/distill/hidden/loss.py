@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.distill.hidden.layers import find_layer, states_of
+from headstart.distill.hidden.layers import find_layer
+from headstart.distill.hidden.projection import Membership, new_projection
+from headstart.distill.hidden.states import Caught, states_at
 from headstart.distill.inputs import call
 from headstart.distill.later import together
 from headstart.distill.losses import widen
 from headstart.distill.nonfinite import NonFiniteFlags, finite_rows
+from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 
 Alignment: TypeAlias = Literal["cosine", "mse"]
 
-_PATIENCE = 3  # distilled steps in which an optimiser may leave the projection as it is: GradScaler passes some over
 
+@dataclass(frozen=True)
+class LastAligned:
+    """What the last call that added something did.
 
-class _Reached(Exception):
-    pass
+    Attributes:
+        step: The optimiser step.
+        loss: Between the states, before its weight; a scalar on the device.
+        weight: It.
+    """
+
+    step: int
+    loss: Tensor
+    weight: float
 
 
 class HiddenLoss:
@@ -55,16 +68,21 @@ class HiddenLoss:
 
     Attributes:
         projection: W, `[teacher's width, student's width]`; None where widths are equal, or the window has closed.
+        window: When it is on; may be set.
+        last: What the last call that added something did; None before.
 
     Raises:
-        HeadstartError: A layer that does not exist or gives no states, or a setting outside its range.
+        HeadstartError: A layer that does not exist or gives no states, a setting outside its range, or layers that see
+            different numbers of rows.
+        TeacherError: The teacher is compiled, so that it does not tell what its layers give.
 
     Example:
         >>> student = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
-        >>> teacher = nn.Sequential(*(nn.Linear(4, 4) for _ in range(2)))
+        >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 8))
         >>> inputs = torch.randn(3, 4)
-        >>> align = HiddenLoss(student, teacher, inputs, total_steps=10)
-        >>> optimizer = torch.optim.SGD([*student.parameters(), *align.parameters()], lr=0.1)
+        >>> optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+        >>> align = HiddenLoss(student, teacher, inputs, total_steps=10, teacher_layer="2")
+        >>> align.join(optimizer)
         >>> loss = align(student(inputs).square().mean(), inputs)
         >>> loss.backward(); optimizer.step(); align.step()
     """
@@ -92,28 +110,94 @@ class HiddenLoss:
                                  "second at least 1")  # fmt: skip
         self.window = Window(start=start, stop=stop, ramp_down=stop - start if falling else 0.0)
         self.total_steps, self.weight, self._loss, self._step = total_steps, weight, loss, 0
-        self._teacher: Teacher | None = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        self._name, own = find_layer(student, layer, whose="student")
-        self._teachers_name, theirs = find_layer(self._teacher.module, teacher_layer, whose="teacher")
-        self._seen: Tensor | None = None
-        self._given: Tensor | None = None
+        self.last: LastAligned | None = None
+        self._teacher: Teacher | None = _readable(teacher if isinstance(teacher, Teacher) else Teacher(teacher))
+        self.layer, own = find_layer(student, layer, whose="student")
+        self.teacher_layer, self._theirs = find_layer(self._teacher.module, teacher_layer, whose="teacher")
+        self._overheard, self._seen = Caught(self.teacher_layer), Caught(self.layer, learning=True)
         self._flags = NonFiniteFlags([self._teacher.name])
-        self._layer: nn.Module | None = theirs
-        self._hook = own.register_forward_hook(self._see)
-        self.projection: nn.Parameter | None = self._projection(student, inputs, seed)
-        self._still = 0
-        self._version = 0 if self.projection is None else self.projection._version
+        seen = self._first_states(student, own, inputs)
+        given = self.ask(inputs, seen.device)
+        self._check_rows(seen, given)
+        self.projection = new_projection(seen, given, seed)
+        self._member = None if self.projection is None else Membership(self.projection, self.layer)
+        self._hook = own.register_forward_hook(self._seen.keep)
         self._close_if_over()
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What has to be given to the optimiser beside the student's own: `optimizer.add_param_group(...)`."""
+        """The projection, where there is one, for optimisers that `join` is nothing for."""
         return iter([] if self.projection is None else [self.projection])
+
+    def join(self, optimizer: torch.optim.Optimizer) -> None:
+        """Have an optimiser train the projection, where there is one, in a group of its own that does not decay.
+
+        When the window closes it is taken out again, and its group stays, empty. Call it before a scheduler of learning
+        rates is made, which counts the groups; and load a checkpoint's state into this before the optimiser's.
+
+        Raises:
+            HeadstartError: It is in another one already.
+        """
+        if self._member is not None:
+            self._member.join(optimizer)
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher; None once the window has closed."""
+        return self._teacher
 
     @property
     def active(self) -> bool:
         """Whether the present step is in the window."""
         return self.window.scale(self._step, self.total_steps) > 0.0
 
+    @property
+    def current_step(self) -> int:
+        """The optimiser step now under way, counted from 0. Set it, instead of calling `step`, where a loop counts."""
+        return self._step
+
+    @current_step.setter
+    def current_step(self, step: int) -> None:
+        if step == self._step:
+            return
+        self._flags.hand_over(self._step, distilled=self.active)
+        if self._member is not None and self.active:
+            self._member.check()
+        self._step = int(step)
+        self._close_if_over()
+
+    def step(self) -> None:
+        """Count an optimiser step. Call it after each real one.
+
+        Raises:
+            HeadstartError: The projection has had gradients in several steps, and no optimiser has changed it.
+            TeacherError: The teacher gave states that are not finite in the step before.
+        """
+        self.current_step = self._step + 1
+
+    @contextmanager
+    def overhear(self) -> Iterator[None]:
+        """Take the teacher's states from a forward that somebody else has it make of the same batch, in this block.
+
+        For loops in which a Distiller asks the same `Teacher`: it then runs once, for its logits and for its states.
+
+        Example:
+            >>> from headstart.distill import Distiller
+            >>> student, teacher = (nn.Sequential(*(nn.Linear(4, 4) for _ in range(4))) for _ in range(2))
+            >>> inputs, labels, teacher = torch.randn(3, 4), torch.tensor([0, 1, 2]), Teacher(teacher)
+            >>> align = HiddenLoss(student, teacher, inputs, total_steps=10)
+            >>> distiller = Distiller(teacher, total_steps=10)
+            >>> with align.overhear():
+            ...     loss = distiller.loss(student(inputs), labels, inputs)
+            >>> loss = align(loss, inputs)
+        """
+        self._overheard.take()
+        if self._teacher is None or not self.active or not torch.is_grad_enabled():
+            yield
+            return
+        with self._theirs.register_forward_hook(self._overheard.keep):
+            yield
+
+    @outside_graphs
     def __call__(self, loss: Tensor, inputs: Any, *, keep: Tensor | None = None) -> Tensor:
         """Add the loss between the states that the student has just made and the teacher's.
 
@@ -125,28 +209,41 @@ class HiddenLoss:
         Raises:
             HeadstartError: The student was not called before, or rows or widths do not fit.
         """
-        seen, self._seen = self._seen, None
+        seen = self._seen.take()
         scale = self.window.scale(self._step, self.total_steps)
         if scale == 0.0 or not torch.is_grad_enabled() or self._teacher is None:
             return loss
         if seen is None:
             raise HeadstartError(
-                f"the student's layer {self._name!r} was not called since the last loss; call the student first, with "
-                "gradients on, and the loss once for each of its forwards"
+                f"the student's layer {self.layer!r} was not called since the last loss; call the student first, with "
+                "gradients on (reentrant checkpointing has them off), and the loss once for each of its forwards"
             )
-        return loss + self.weight * scale * self._between(seen, self._ask(inputs, seen.device), keep)
+        if self._member is not None:
+            self._member.to(seen.device)
+        overheard = self._overheard.take()
+        given = self.ask(inputs, seen.device) if overheard is None else overheard.to(seen.device)
+        between = self._between(seen, given, keep)
+        self.last = LastAligned(self._step, between.detach(), self.weight * scale)
+        return loss + self.weight * scale * between
 
-    def step(self) -> None:
-        """Count an optimiser step. Call it after each real one.
+    def ask(self, inputs: Any, device: torch.device) -> Tensor:
+        """The teacher's states for a batch, `[rows, features]`; it runs up to its layer, without gradient.
+
+        Args:
+            inputs: What the student is given.
+            device: Where they are wanted.
 
         Raises:
-            HeadstartError: The projection has had gradients in several steps, and no optimiser has changed it.
-            TeacherError: The teacher gave states that are not finite in the step before.
+            TeacherError: Its forward does not call the layer, or the window has closed.
         """
-        self._flags.hand_over(self._step, distilled=self.active)
-        self._check_optimised()
-        self._step += 1
-        self._close_if_over()
+        teacher = self._teacher
+        if teacher is None:
+            raise TeacherError(f"step {self._step}: the teacher was let go when the window closed; make a new one")
+        teacher.to(device)
+        given = states_at(self._theirs, self.teacher_layer, lambda: teacher.logits(inputs))
+        if given is None:
+            raise TeacherError(f"teacher {teacher.name!r}: its forward calls no layer {self.teacher_layer!r}")
+        return given.to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step, and the projection."""
@@ -154,19 +251,25 @@ class HiddenLoss:
         return {"current_step": self._step, "projection": weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where `state_dict` was taken."""
+        """Take up where `state_dict` was taken.
+
+        Raises:
+            HeadstartError: It is of layers of other widths.
+        """
         self._step = int(state["current_step"])
-        if self.projection is not None and state["projection"] is not None:
+        saved, own = state["projection"], self.projection
+        if saved is not None and (own is None or saved.shape != own.shape):
+            raise HeadstartError(
+                f"the checkpoint's projection is {tuple(saved.shape)}, and this one "
+                f"{None if own is None else tuple(own.shape)}; go on with the same layers of the same models"
+            )
+        if saved is not None and own is not None:
             with torch.no_grad():
-                self.projection.copy_(state["projection"])
+                own.copy_(saved)
         self._close_if_over()
 
     def _between(self, student: Tensor, teacher: Tensor, keep: Tensor | None) -> Tensor:
-        if len(student) != len(teacher):
-            raise HeadstartError(
-                f"the student's layer {self._name!r} gives {len(student)} rows of states, the teacher's "
-                f"{self._teachers_name!r} {len(teacher)}; take layers that see as many tokens, or places of a map"
-            )
+        self._check_rows(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
             own, given = widen(student), widen(teacher)
             own = own if self.projection is None else F.linear(own, self.projection.to(own.dtype))
@@ -180,67 +283,53 @@ class HiddenLoss:
                 values = (own - given).square().mean(-1)
             return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
 
-    def _ask(self, inputs: Any, device: torch.device) -> Tensor:
-        assert self._teacher is not None and self._layer is not None
-        self._teacher.to(device)
-        self._given = None
-        with self._layer.register_forward_hook(self._reach), suppress(_Reached):  # others may ask this teacher, too
-            self._teacher.logits(inputs)
-        given, self._given = self._given, None
-        if given is None:
-            raise TeacherError(f"teacher {self._teacher.name!r}: its forward calls no layer {self._teachers_name!r}")
-        return given.to(device)
+    def _check_rows(self, student: Tensor, teacher: Tensor) -> None:
+        if len(student) != len(teacher):
+            raise HeadstartError(
+                f"the student's layer {self.layer!r} gives {len(student)} rows of states, the teacher's "
+                f"{self.teacher_layer!r} {len(teacher)}; take layers that see as many tokens, or places of a map"
+            )
 
-    def _see(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._seen = states_of(output, self._name)
-
-    def _reach(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._given = states_of(output, self._teachers_name)
-        raise _Reached
-
-    def _projection(self, student: nn.Module, inputs: Any, seed: int) -> nn.Parameter | None:
-        """Made where widths differ; in several processes the same in all, with gradients averaged over them."""
-        training = student.training
+    def _first_states(self, student: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
+        modes, caught = [(module, module.training) for module in student.modules()], Caught(self.layer)
         student.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), layer.register_forward_hook(caught.keep):
                 call(student, inputs)
         finally:
-            student.train(training)
-        seen, self._seen = self._seen, None
+            for module, training in modes:
+                module.training = training
+            _in_parts_again(student)
+        seen = caught.take()
         if seen is None:
-            raise HeadstartError(f"the student's forward does not call layer {self._name!r}; take another")
-        given = self._ask(inputs, seen.device)
-        if seen.shape[-1] == given.shape[-1]:
-            return None
-        shape, generator = (given.shape[-1], seen.shape[-1]), torch.Generator().manual_seed(seed)
-        values = torch.randn(shape, generator=generator) / shape[1] ** 0.5
-        weight = nn.Parameter(values.to(seen.device, torch.promote_types(seen.dtype, torch.float32)))
-        weight.register_post_accumulate_grad_hook(_average_over_processes)  # type: ignore[no-untyped-call]
-        return weight
-
-    def _check_optimised(self) -> None:
-        weight = self.projection
-        if weight is None or not self.active:
-            return
-        changed, self._version = weight._version != self._version, weight._version
-        self._still = 0 if changed else self._still + 1
-        if self._still >= _PATIENCE:
-            raise HeadstartError(
-                f"the projection of {self._name!r} has not changed in {_PATIENCE} steps: no optimiser has it. Give it "
-                "to yours: optimizer.add_param_group({'params': [*align.parameters()]})"
-            )
+            raise HeadstartError(f"the student's forward does not call layer {self.layer!r}; take another")
+        return seen
 
     def _close_if_over(self) -> None:
         if self._teacher is None or not self.window.closed(self._step, self.total_steps):
             return
         self._hook.remove()
-        self._teacher, self._layer, self._seen, self.projection = None, None, None, None
+        self._seen.take()
+        self._overheard.take()
+        if self._member is not None:
+            self._member.leave()
+        self._teacher, self._theirs, self.projection = None, nn.Identity(), None
         self._flags.check()
 
 
-def _average_over_processes(weight: Tensor) -> None:
-    """The gradient's mean over processes: of sums over micro-batches, too, as the mean of means is the mean."""
-    if weight.grad is not None and together():
-        distributed.all_reduce(weight.grad)
-        weight.grad /= distributed.get_world_size()
+def _in_parts_again(student: nn.Module) -> None:
+    """Of a student that FSDP2 shards, whose forward may leave layers whole until a backward comes, and none does."""
+    if together():
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in student.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+
+def _readable(teacher: Teacher) -> Teacher:
+    if teacher.compiled:
+        raise TeacherError(
+            f"teacher {teacher.name!r} is compiled, so that it does not tell what its layers give; leave compile out"
+        )
+    return teacher

@@ -100,7 +100,7 @@ def step_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
     Raises:
         HeadstartError: As `count_flops`.
     """
-    model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
+    model, inputs = copy.deepcopy(model).to("meta"), on_meta(inputs)
     model.train()
     return count_flops(lambda: as_logits(forward(model, inputs)).sum().backward())  # type: ignore[no-untyped-call]
 
@@ -111,13 +111,14 @@ def forward_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> in
     Raises:
         HeadstartError: As `count_flops`.
     """
-    model, inputs = copy.deepcopy(model).to("meta"), _on_meta(inputs)
+    model, inputs = copy.deepcopy(model).to("meta"), on_meta(inputs)
     model.eval()
     with torch.no_grad():
         return count_flops(lambda: as_logits(forward(model, inputs)))
 
 
-def _on_meta(inputs: Any) -> Any:
+def on_meta(inputs: Any) -> Any:
+    """A batch's inputs without their values."""
     if isinstance(inputs, Mapping):
         return {name: value.to("meta") for name, value in inputs.items()}
     return inputs.to("meta")

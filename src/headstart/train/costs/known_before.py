@@ -24,6 +24,7 @@ from headstart.train.costs.clock import timed
 from headstart.train.costs.environment import environment
 from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.costs.teachers import teacher_cost, weights_cost
+from headstart.train.costs.teachers_of_steps import ask, asked_teachers, projection_flops, teachers_forward
 from headstart.train.session import Session
 
 _TIMED_FORWARDS = 3
@@ -81,7 +82,7 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: I
         HeadstartError: The FLOPs of an operator are not known; names it.
     """
     recipe, total_steps = session.recipe, session.total_steps
-    forward, shown = session.task.forward, _shown_to_teachers(session)
+    forward, shown = teachers_forward(session), _shown_to_teachers(session)
 
     def flops(teacher: Teacher, side: int | None) -> int:
         whole = _whole_teacher(session, teacher)
@@ -98,7 +99,7 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: I
     return KnownBefore(
         recipe,
         total_steps,
-        student_flops=_student_flops(session) + (initial.flops if initial is not None else 0),
+        student_flops=_student_flops(session) + projection_flops(session) + (initial.flops if initial else 0),
         teacher_flops=_by_step(session, flops),
         teacher_seconds=_by_step(session, partial(_forward_seconds, session)),
         others=others,
@@ -111,7 +112,8 @@ def _teacher_costs(
     """Of the teachers, and of the model that the student starts from."""
     distill, init = session.recipe.distill, session.recipe.init
     specs = distill.specs if distill is not None else []
-    teachers = session.pool.teachers if session.pool is not None else []
+    asked = asked_teachers(session)
+    teachers = asked.teachers if asked is not None else []
     costs = [
         teacher_cost(spec, teacher, teacher_paths.get(spec, spec))
         for spec, teacher in zip(specs, teachers, strict=False)  # none where the window never opens
@@ -142,23 +144,24 @@ def _whole_teacher(session: Session, teacher: Teacher) -> nn.Module:
 
 def _by_step(session: Session, cost: Callable[[Teacher, int | None], float]) -> dict[int, float]:
     """What the teachers asked at each distilled step cost this process: the draws are known ahead."""
-    pool, distiller, total = session.pool, session.distiller, session.total_steps
-    if pool is None or distiller is None:
+    asked, pool, total = asked_teachers(session), session.pool, session.total_steps
+    if asked is None:
         return {}
-    distilled = [step for step in range(total) if distiller.window.scale(step, total) > 0]
+    distilled = [step for step in range(total) if asked.window.scale(step, total) > 0]
     sides = {step: side_of_step(session.recipe, step, total) for step in distilled}
     costs = []
-    for teacher in pool.teachers:
-        pool.bring(teacher, session.device)
+    for teacher in asked.teachers:
+        if pool is not None:
+            pool.bring(teacher, session.device)
         live = teacher if isinstance(teacher, Teacher) else None
         costs.append({side: 0.0 if live is None else cost(live, side) for side in dict.fromkeys(sides.values())})
-    return {step: sum(costs[index][sides[step]] for index in pool.chosen(step)) for step in distilled}
+    return {step: sum(costs[index][sides[step]] for index in asked.chosen(step)) for step in distilled}
 
 
 def _forward_seconds(session: Session, teacher: Teacher, side: int | None) -> float:
     """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
     inputs = resized(_shown_to_teachers(session), side)
-    times = [timed(lambda: teacher.logits(inputs), session.device) for _ in range(_TIMED_FORWARDS)]
+    times = [timed(lambda: ask(session, teacher, inputs), session.device) for _ in range(_TIMED_FORWARDS)]
     return session.recipe.train.accumulate * min(times)
 
 

@@ -28,7 +28,7 @@ def save(session: Session, folder: Path, step: int, seconds: float) -> None:
     state = session.state_dict()
     if _sharded(session):
         small = {"distiller": state["distiller"]}
-        save_sharded(folder, step, seconds, session.student, session.optimizer, small)
+        save_sharded(folder, step, seconds, session.student, session.optimizer, small, session.beside_student())
     elif ranks.is_main():
         save_checkpoint(folder, {"step": step, "seconds": seconds, **state})
 
@@ -62,7 +62,8 @@ def _load(session: Session, path: Path) -> tuple[int, float]:
 
 
 def _load_sharded(session: Session, path: Path) -> tuple[int, float]:
-    step, seconds, small = load_sharded(path, session.student, session.optimizer)
+    step, seconds, small, whole = load_sharded(path, session.student, session.optimizer)
+    session.load_beside_student(step, whole)
     if session.distiller is not None:
         session.distiller.load_state_dict(small.get("distiller") or {"current_step": step})
     return step, seconds

@@ -31,6 +31,7 @@ from headstart.train.state.checkpoint import checkpoint_path, not_written, remov
 _METADATA = ".metadata"
 _DIGEST = "metadata.blake2b"
 _SMALL = "small.json"
+_WHOLE = "whole."
 # All that the metadata of tensors is made of. What else a pickle may name could run code.
 _HARMLESS = {
     "pathlib": {"PosixPath", "WindowsPath"},
@@ -57,6 +58,7 @@ def save_sharded(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     small: Mapping[str, Any] | None = None,
+    whole: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint in a folder beside its place, then move it there. All processes have to call it.
 
@@ -67,6 +69,7 @@ def save_sharded(
         model: The student, sharded or whole.
         optimizer: Its optimiser.
         small: Plain numbers and words, the same on all processes.
+        whole: Tensors beside the student, the same on all processes.
 
     Raises:
         HeadstartError: It could not be written; those before are still there.
@@ -74,7 +77,8 @@ def save_sharded(
     target = checkpoint_path(folder, step, sharded=True)
     beside = folder / f".{target.name}.tmp"
     progress = {"step": torch.tensor(step), "seconds": torch.tensor(seconds, dtype=torch.float64)}
-    state = {**_model_state(model), **_optimizer_state(model, optimizer), **progress}
+    beside_it = {f"{_WHOLE}{name}": value for name, value in (whole or {}).items()}
+    state = {**_model_state(model), **_optimizer_state(model, optimizer), **beside_it, **progress}
     try:
         with _quietly():
             save(state, checkpoint_id=beside, no_dist=ranks.count() == 1)
@@ -90,11 +94,11 @@ def save_sharded(
 
 def load_sharded(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, Mapping[str, Any]]:
+) -> tuple[int, float, Mapping[str, Any], Mapping[str, Tensor]]:
     """Read a checkpoint, whatever the number of processes that wrote it. All processes have to call it.
 
     Returns:
-        Steps done, training time so far in seconds, and the plain numbers and words.
+        Steps done, training time so far in seconds, the plain numbers and words, and the tensors beside the student.
 
     Raises:
         HeadstartError: It is damaged, or of another model; raised on all processes.
@@ -105,7 +109,8 @@ def load_sharded(
         raise HeadstartError(f"{path}: cannot be read ({reason or 'by another process'})")
     slots = _optimizer_slots(metadata, model)
     progress = {"step": torch.tensor(0), "seconds": torch.tensor(0.0, dtype=torch.float64)}
-    state = {**_model_state(model), **_named(slots), **progress}
+    whole = {name: _empty(stored) for name, stored in metadata.state_dict_metadata.items() if name.startswith(_WHOLE)}
+    state = {**_model_state(model), **_named(slots), **whole, **progress}
     try:
         with _quietly():
             load(state, storage_reader=reader, no_dist=ranks.count() == 1)
@@ -114,7 +119,8 @@ def load_sharded(
     parameters = dict(model.named_parameters())
     for name, values in slots.items():
         optimizer.state[parameters[name]] = values
-    return int(progress["step"]), float(progress["seconds"]), reader.small
+    beside = {name.removeprefix(_WHOLE): value for name, value in whole.items()}
+    return int(progress["step"]), float(progress["seconds"]), reader.small, beside
 
 
 class _Unpickler(pickle.Unpickler):
@@ -185,6 +191,10 @@ def _optimizer_slots(metadata: Metadata, model: nn.Module) -> dict[str, dict[str
             empty = torch.zeros_like(like, dtype=dtype) if alike else torch.zeros(stored.size, dtype=dtype)  # type: ignore[union-attr]
             slots.setdefault(name, {})[slot] = empty
     return slots
+
+
+def _empty(stored: Any) -> Tensor:
+    return torch.zeros(stored.size, dtype=stored.properties.dtype)
 
 
 def _named(slots: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
