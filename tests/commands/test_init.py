@@ -122,7 +122,8 @@ def test_what_stays_fresh_is_what_the_seed_gives_a_model_without_a_source(tmp_pa
 
 
 def test_classes_of_a_classifier_are_matched_by_their_names(tmp_path: Path) -> None:
-    shape = {**CONFIGS["bert"].to_dict(), "id2label": {0: "cat", 1: "dog", 2: "owl"}}
+    kind = {"architectures": ["BertForSequenceClassification"]}
+    shape = {**CONFIGS["bert"].to_dict(), **kind, "id2label": {0: "cat", 1: "dog", 2: "owl"}}
     old = transformers.BertForSequenceClassification(transformers.BertConfig.from_dict(shape))
     old.save_pretrained(tmp_path / "old")
     config = transformers.BertConfig.from_dict({**shape, "id2label": {0: "owl", 1: "cow", 2: "cat"}})

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Entries at a time: few megabytes lie between the source and the student, whatever the size of a tensor.
-_BLOCK = 1 << 22
+# Entries at a time: some tens of megabytes lie between the source and the student, whatever the size of a tensor. Fewer
+# would cost more: each part is shared out over threads and waits for the last of them.
+_BLOCK = 1 << 24
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 # The entries of a dimension: evenly spaced ones as a slice, which is a view and copies nothing, else as indices.
@@ -16,10 +17,10 @@ Entries = slice | Tensor
 
 
 def blocks(rows: int, numel: int) -> Iterator[slice]:
-    """Rows of a tensor in parts of about four million entries.
+    """Rows of a tensor in parts of about sixteen million entries.
 
     Example:
-        >>> list(blocks(5, 5 << 21))
+        >>> list(blocks(5, 5 << 23))
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
     step = max(1, _BLOCK * rows // max(numel, 1))
