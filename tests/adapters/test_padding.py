@@ -17,11 +17,12 @@ from headstart.errors import TeacherError
 
 PADDING = 3  # of the batch
 SIZES: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+SIZES |= {"num_labels": 3}
 
 
 def classifier(padding: int | None, *, seed: int) -> Any:
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=24, num_labels=3, pad_token_id=padding, bos_token_id=1, eos_token_id=2, **SIZES)
+    config = LlamaConfig(vocab_size=24, pad_token_id=padding, bos_token_id=1, eos_token_id=2, **SIZES)
     return LlamaForSequenceClassification(config)
 
 

@@ -189,7 +189,7 @@ def test_a_copy_of_a_distiller_goes_on_where_it_was_taken(how: str, used: bool) 
 def test_a_copy_of_a_distiller_still_refuses_what_it_shares_with_a_student() -> None:
     inputs, labels = batch()
     twin = copy.deepcopy(whole(network(2)))
-    teacher = twin._asking.pool.live[0].module  # type: ignore[union-attr]
+    teacher: Any = twin._asking.pool.live[0].module  # type: ignore[union-attr]
     student = nn.Sequential(teacher[0], nn.Tanh(), network(1)[2])
     logits = student(inputs)
     torch.autograd.backward(twin(F.cross_entropy(logits, labels), logits, inputs))

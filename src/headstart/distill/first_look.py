@@ -123,7 +123,7 @@ def ignored_label(task: Tensor) -> int | None:
         0
     """
     found = {
-        _signed(node._saved_ignore_index)  # type: ignore[attr-defined]
+        _signed(node._saved_ignore_index)
         for node in _nodes(task.grad_fn, _DEPTH, until=tuple(_TASK_LOSSES))
         if hasattr(node, "_saved_ignore_index")
     }

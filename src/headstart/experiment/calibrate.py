@@ -126,7 +126,7 @@ def _add_trained_before(
     A teacher's step is timed only where it is likely to be at home: on data that the race has, and on the same kind of
     device. What fails even so leaves that kind out: the race does without it.
     """
-    left_out = {}
+    left_out: dict[str, str] = {}
     for record in records:
         recipe, kinds = recorded_recipe(record), steps_today(record).keys() - steppers.keys()
         if not kinds:

@@ -147,7 +147,7 @@ class TestTheSame:
         whole = auto(total_steps=total_steps)
         skills = [(2.0, 0.5)] * 90
         expected = go(whole, skills)
-        killed, before = auto(total_steps=total_steps), []
+        killed, before = auto(total_steps=total_steps), expected[:0]
         for cut in range(1, 90, 6):
             before += go(killed, skills[len(before) : cut], first=len(before))
             resumed = auto(total_steps=total_steps)
