@@ -125,8 +125,7 @@ def _aligned(recipe: Recipe, folder: Path) -> Check:
     if isinstance(begun, Check):
         return begun
     hidden = begun.hidden
-    if hidden is None:
-        return passed("hidden states", "the window never opens")
+    assert hidden is not None
     weight = hidden.projection
     map_ = (
         "of equal width" if weight is None else f"by a linear map from {weight.shape[1]} to {weight.shape[0]} features"

@@ -251,6 +251,8 @@ class Session:
 
     def _hidden_loss(self, pool: TeacherPool | None) -> HiddenLoss | None:
         """The loss between hidden states; its projection is trained from the first step on."""
+        if self.recipe.distill is None or self.recipe.distill.hidden is None:
+            return None
         size = self.recipe.train.batch_size
         sample, side = self.task.batch(0, size, parts=size), side_of_step(self.recipe, 0, self.total_steps)
         hidden = hidden_loss(self.recipe, self.student, pool, sample, self.total_steps, side)
