@@ -21,7 +21,8 @@ from headstart.distill import Teacher
 from headstart.distill.targets.source import Keys, Target
 from headstart.records import RaceRecord
 
-NO_LOOPS = ("shared", "cache_from_endpoint")
+SEARCH = EXAMPLES / "optuna_search.py"  # which has no training without headstart to compare with: it does both
+NO_LOOPS = ("shared", "cache_from_endpoint", SEARCH.stem)
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in NO_LOOPS)
 EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 ADDED = 6  # lines at most; two more, with the import, where first weights come from the older model, too
@@ -61,6 +62,34 @@ def test_it_is_taught_by_what_it_trained_before(script: Path, tmp_path: Path, mo
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["seconds"] > 0
     assert (record["metric"], record["quality"] < 1) in (("accuracy", True), ("loss", False))
+
+
+def test_a_search_is_made_from_nothing_and_with_the_best_trial_before_as_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna", reason="needs optuna")
+    asked, logits = [], Teacher.targets
+
+    def noting(teacher: Teacher, inputs: object, keys: Keys | None = None) -> Target:
+        asked.append(id(teacher.module))
+        return logits(teacher, inputs, keys)
+
+    monkeypatch.setattr(Teacher, "targets", noting)
+    sys.argv = [str(SEARCH), "--trials", "3", "--steps", "10", "--record", "found.json"]
+    runpy.run_path(str(SEARCH), run_name="__main__")
+    assert len(asked) == 2 * 3  # three of ten steps, in all trials but the first of the second search
+    found = json.loads((tmp_path / "found.json").read_text())
+    plain, recycled = found["from nothing"], found["recycling"]
+    assert 0 < plain["seconds_to_target"] <= plain["seconds"] and 0 < plain["best"] <= 1
+    reached = recycled["seconds_to_target"]
+    assert (reached is None) == (recycled["best"] < plain["best"])
+
+
+def test_the_time_to_a_quality_counts_all_trials_up_to_the_first_that_has_it() -> None:
+    pytest.importorskip("optuna", reason="needs optuna")
+    search = runpy.run_path(str(SEARCH))["Search"](1, 0, recycle=False)
+    search.trials = [(1.0, 0.5), (2.0, 0.9), (4.0, 0.7)]
+    assert [search.seconds_to(quality) for quality in (0.4, 0.6, 0.9, 0.95)] == [1.0, 3.0, 3.0, None]
 
 
 @EACH

@@ -7,6 +7,7 @@ import typer
 from headstart.cli.cache import cache
 from headstart.cli.glue import glue
 from headstart.cli.init import init
+from headstart.cli.plan import plan
 from headstart.cli.race import race, report
 from headstart.cli.teachers import doctor, teachers
 from headstart.cli.train import train
@@ -18,6 +19,7 @@ app = typer.Typer(
     help="""Train faster by distilling from models you already have, and measure how much faster.
 
     [bold]headstart race recipes/demo.yaml --out runs/demo[/]   is it worth it here?
+    [bold]headstart plan recipes/demo.yaml[/]                   what would it cost here?
     [bold]headstart train recipes/demo.yaml --out runs/one[/]   one run of a recipe
     [bold]headstart report runs/demo[/]                         draw a race's report again
     [bold]headstart teachers runs/demo/teachers/*[/]            what could teach?
@@ -30,7 +32,7 @@ app = typer.Typer(
     checkpoint, 130 interrupted.
     """,
 )
-for command in (race, train, report, teachers, doctor, cache, init, glue):
+for command in (race, plan, train, report, teachers, doctor, cache, init, glue):
     app.command()(command)
 
 

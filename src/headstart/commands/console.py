@@ -137,7 +137,7 @@ class Display(Watcher):
     def _time_left(self) -> str:
         with self._lock:
             seconds = self._outlook.left()
-        return "" if seconds is None else f"about {_duration(seconds)} left"
+        return "" if seconds is None else f"about {duration(seconds)} left"
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
@@ -149,7 +149,13 @@ class Display(Watcher):
             self._say(line)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    Example:
+        >>> duration(12), duration(600), duration(9000)
+        ('12 s', '10 min', '2.5 h')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,10 @@ from headstart.train.costs.environment import device_name
 from headstart.train.precision import settled
 from headstart.train.session import Session
 
-_WARM_UP = 3
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+WARM_UP = 3  # rounds
 
 
 def calibrate(
@@ -51,17 +54,9 @@ def calibrate(
     recipes = [settled(recipe) for recipe in recipes]
     steppers = _steppers(recipes, teacher_paths)
     left_out = _add_trained_before(steppers, at_hand, {_data_of(recipe) for recipe in recipes})
-    times: dict[str, list[float]] = {kind: [] for kind in steppers}
-    data: dict[str, list[float]] = {kind: [] for kind in steppers}
-    for index in range(_WARM_UP + pairs):
-        for kind in [*steppers, *reversed(steppers)]:
-            making, step = steppers[kind].time_step(index)
-            if index >= _WARM_UP:
-                data[kind].append(making)
-                times[kind].append(step)
-        if progress is not None:
-            progress(index + 1, _WARM_UP + pairs)
-    kinds = {kind: _step_time(times[kind], data[kind]) for kind in steppers}
+    timers = {kind: stepper.time_step for kind, stepper in steppers.items()}
+    times = interleaved(timers, pairs=pairs, progress=progress)
+    kinds = {kind: _step_time(times[kind]) for kind in steppers}
     for kind, stepper in steppers.items():
         if stepper.plain is not None:
             added = max(0.0, kinds[kind].seconds - kinds[stepper.plain].seconds)
@@ -69,6 +64,34 @@ def calibrate(
     device = device_name(next(iter(steppers.values())).session.device)
     seconds = time.perf_counter() - begin
     return Calibration(kinds=kinds, left_out=left_out, device=device, seconds=seconds)
+
+
+def interleaved(
+    timers: Mapping[K, Callable[[int], T]], *, pairs: int, progress: Callable[[int, int], None] | None = None
+) -> dict[K, list[T]]:
+    """Time several things in turn, forwards and backwards (ABBA), so that whatever drifts meets all alike.
+
+    Args:
+        timers: By name; each is given the number of the round, and returns what it measured.
+        pairs: Rounds, after a warm-up that does not count.
+        progress: Told how many rounds of how many are done.
+
+    Returns:
+        By name, two measurements a round. Those at one place of the lists were made right after each other.
+
+    Example:
+        >>> interleaved({"a": lambda round: round, "b": lambda round: -round}, pairs=2)
+        {'a': [3, 3, 4, 4], 'b': [-3, -3, -4, -4]}
+    """
+    found: dict[K, list[T]] = {name: [] for name in timers}
+    for index in range(WARM_UP + pairs):
+        for name in [*timers, *reversed(list(timers))]:
+            measured = timers[name](index)
+            if index >= WARM_UP:
+                found[name].append(measured)
+        if progress is not None:
+            progress(index + 1, WARM_UP + pairs)
+    return found
 
 
 class _Stepper:
@@ -112,9 +135,11 @@ def _steppers(recipes: Iterable[Recipe], teacher_paths: Mapping[str, Path] | Non
         for side in sides_of(recipe):
             plain, distilling = plain_kind(recipe, side), distill_kind(recipe, side)
             if plain not in steppers:
-                steppers[plain] = _Stepper(session(plain_kind(recipe), _with_distill(recipe, None)), side)
+                steppers[plain] = _Stepper(session(plain_kind(recipe), endless(recipe, None)), side)
             if distilling is not None and distilling not in steppers:
-                steppers[distilling] = _Stepper(session(str(distill_kind(recipe)), _distilling(recipe)), side, plain)
+                steppers[distilling] = _Stepper(
+                    session(str(distill_kind(recipe)), always_distilling(recipe)), side, plain
+                )
     return steppers
 
 
@@ -162,14 +187,14 @@ def _data_of(recipe: Recipe) -> tuple[str, Any]:
     return recipe.task, recipe.data.model_dump().get("name")
 
 
-def _distilling(recipe: Recipe) -> Recipe:
+def always_distilling(recipe: Recipe) -> Recipe:
     """The recipe with distillation on all of its steps."""
     if recipe.distill is None or recipe.distill.cache is not None:
         return recipe  # a cache holds the targets of the run as it is, and no others
     # An automatic stop measures each step, and decides nothing: going back to a step, it begins anew.
     stop = {"stop": "auto", "cap": 1.0} if recipe.distill.stop == "auto" else {"stop": 1.0}
     always = {"start": 0.0, **stop, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
-    return _with_distill(recipe, recipe.distill.model_copy(update=always))
+    return endless(recipe, recipe.distill.model_copy(update=always))
 
 
 def _distilled_steps(session: Session) -> list[int]:
@@ -179,12 +204,14 @@ def _distilled_steps(session: Session) -> list[int]:
     return [step for step in range(total) if window.scale(step, total) > 0 and not window.closed(step + 1, total)]
 
 
-def _with_distill(recipe: Recipe, distill: Distill | None) -> Recipe:
+def endless(recipe: Recipe, distill: Distill | None) -> Recipe:
+    """The recipe without an end, with images of full size and fresh weights, distilling as told."""
     endless = recipe.train.model_copy(update={"epochs": None, "steps": 1_000_000, "first_cycle": None})
     return at_full_size(recipe).model_copy(update={"init": None, "distill": distill, "train": endless})
 
 
-def _step_time(seconds: list[float], data: list[float]) -> StepTime:
+def _step_time(measured: list[tuple[float, float]]) -> StepTime:
+    data, seconds = zip(*measured, strict=True)
     low, high = median_interval(seconds)
     return StepTime(
         seconds=float(np.median(seconds)), low=low, high=high, n=len(seconds), data_seconds=float(np.median(data))

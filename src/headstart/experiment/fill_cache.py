@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from headstart.cache import Keep, Progress, write_cache
+from headstart.cache import Batches, Keep, Progress, write_cache
 from headstart.errors import RecipeError
 from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
@@ -49,16 +49,43 @@ def cache_recipe(
     resident = {"cache": None, "residence": "device", "spool": None}
     live = recipe.model_copy(update={"init": None, "distill": recipe.distill.model_copy(update=resident)})
     session = Session(live, teacher_paths)
-    distiller, pool = session.distiller, session.pool
-    if distiller is None or pool is None:
+    if session.distiller is None or session.pool is None:
         raise RecipeError(f"{recipe.name}: its window never opens; look at distill.start and distill.stop")
-    processes, paths, task = session.accelerator.num_processes, teacher_paths or {}, session.task
-    named = zip(recipe.distill.specs, pool.live, strict=True)
+    window, processes = session.distiller.window, session.accelerator.num_processes
+    batches = distilled_batches(live, session.task, window, session.total_steps, processes)
+    return write_targets(session, folder, batches, keep=keep, teacher_paths=teacher_paths, progress=progress)
+
+
+def write_targets(
+    session: Session,
+    folder: str | Path,
+    batches: Batches,
+    *,
+    keep: Keep = Keep(),  # noqa: B008 - immutable
+    teacher_paths: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Cache what the teachers of a session give for batches; arguments and result as for `cache_recipe`.
+
+    Args:
+        session: With live teachers, all on the device.
+        folder: See there.
+        batches: Which.
+        keep: See there.
+        teacher_paths: See there.
+        progress: See there.
+
+    Raises:
+        HeadstartError: As `write_cache`.
+    """
+    recipe, distiller, pool, task = session.recipe, session.distiller, session.pool, session.task
+    assert recipe.distill is not None and distiller is not None and pool is not None
+    paths, named = teacher_paths or {}, zip(recipe.distill.specs, pool.live, strict=True)
     return write_cache(
         folder,
         pool.live,
-        distilled_batches(live, task, distiller.window, session.total_steps, processes),
-        data=data_settings(live, task),
+        batches,
+        data=data_settings(recipe, task),
         use=distiller.use,
         keep=keep,
         training={teacher.name: teacher_cost(spec, teacher, paths.get(spec, spec)) for spec, teacher in named},

@@ -85,7 +85,7 @@ class Session:
         pool = load_pool(recipe, teacher_paths or {}, self.task, self.device, autocast=AUTOCAST[train.precision])
         self.hidden = self._hidden_loss(pool)
         self.distiller = (
-            _distiller(recipe.distill, train, pool, self.total_steps)
+            make_distiller(recipe.distill, train, pool, self.total_steps)
             if recipe.distill and recipe.distill.of_logits and pool is not None
             else None
         )
@@ -157,11 +157,16 @@ class Session:
                 part.step()
         return total
 
-    def evaluate(self) -> Evaluation:
-        """Held-out quality of the student, or its average, as it is now; each process evaluates a part."""
+    def evaluate(self, *, shares: int = 1) -> Evaluation:
+        """Held-out quality of the student, or its average, as it is now; each process evaluates a part.
+
+        Args:
+            shares: Evaluate one of so many parts of the held-out data only: for what it takes, not for what it says.
+        """
         model = self.model if self._average is None else self._average.module
         model.eval()
-        return _over_ranks(self.task.evaluate(partial(self._forward, model), part=ranks.rank(), parts=ranks.count()))
+        part, parts = ranks.rank() * shares, ranks.count() * shares
+        return _over_ranks(self.task.evaluate(partial(self._forward, model), part=part, parts=parts))
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on, teachers excepted."""
@@ -311,7 +316,12 @@ def _make_deterministic(wanted: bool) -> None:
     torch.use_deterministic_algorithms(wanted)
 
 
-def _distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: int) -> Distiller:
+def make_distiller(distill: Distill, train: Train, pool: TeacherPool, total_steps: int) -> Distiller:
+    """The Distiller of a recipe.
+
+    Raises:
+        HeadstartError: An option does not go with another, or with what the pool's teachers give.
+    """
     distiller = Distiller(
         pool,
         total_steps=total_steps,

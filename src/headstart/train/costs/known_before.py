@@ -82,7 +82,7 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: I
         HeadstartError: The FLOPs of an operator are not known; names it.
     """
     recipe, total_steps = session.recipe, session.total_steps
-    forward, shown = teachers_forward(session), _shown_to_teachers(session)
+    forward, shown = teachers_forward(session), shown_to_teachers(session)
 
     def flops(teacher: Teacher, side: int | None) -> int:
         whole = _whole_teacher(session, teacher)
@@ -160,12 +160,12 @@ def _by_step(session: Session, cost: Callable[[Teacher, int | None], float]) -> 
 
 def _forward_seconds(session: Session, teacher: Teacher, side: int | None) -> float:
     """Of one step's micro-batches; from the quickest of a few passes: the first are slow, others may be disturbed."""
-    inputs = resized(_shown_to_teachers(session), side)
+    inputs = resized(shown_to_teachers(session), side)
     times = [timed(lambda: ask(session, teacher, inputs), session.device) for _ in range(_TIMED_FORWARDS)]
     return session.recipe.train.accumulate * min(times)
 
 
-def _shown_to_teachers(session: Session) -> Any:
+def shown_to_teachers(session: Session) -> Any:
     """The inputs of a micro-batch that teachers are given."""
     distill = session.recipe.distill
     batch = session.batch(0)
