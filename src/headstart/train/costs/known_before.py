@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.distill.part_of_batch import first_part
 from headstart.distill.targets.source import Keys
 from headstart.recipe.image_sizes import count_sides, side_of_step
@@ -22,7 +23,6 @@ from headstart.tasks.images.progressive import resized
 from headstart.train import ranks
 from headstart.train.costs.clock import timed
 from headstart.train.costs.environment import environment
-from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.costs.teachers import teacher_cost, weights_cost
 from headstart.train.costs.teachers_of_steps import ask, asked_teachers, projection_flops, teachers_forward
 from headstart.train.session import Session

@@ -1,0 +1,83 @@
+"""What a teacher is worth: the steps it may save, against what asking it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MOST = 0.5  # of the steps: what distilling has been seen to save at most (1.96x, arXiv 2211.00683)
+ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
+SAME_SIZE = 1 / 3  # of a step: the forward of a teacher of the student's own size, a backward being two forwards
+RAREST = 4  # ask on every fourth step at least
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A teacher's expected gain per cost.
+
+    With a fraction f of the steps that ask, and a forward that costs rho steps, a training that needs g times fewer
+    steps is g / (1 + rho f) times as fast; it breaks even where the steps saved, 1 - 1 / g, are rho f / (1 + rho f).
+
+    Attributes:
+        every: On which steps of the window it is asked.
+        break_even: The fraction of steps to be saved.
+        saving: The fraction that may be saved.
+        speed_up: g / (1 + rho f) with that.
+
+    Example:
+        >>> worth = worth_of(knowledge=1.0, reach=1.0, cost=1 / 3, share=0.5)
+        >>> round(worth.break_even, 3), round(worth.speed_up, 2)
+        (0.143, 1.71)
+    """
+
+    every: int
+    break_even: float
+    saving: float
+
+    @property
+    def speed_up(self) -> float:
+        """How many times as fast training may get; below 1: slower."""
+        return (1.0 - self.break_even) / (1.0 - self.saving)
+
+
+def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every: int = 1) -> Worth:
+    """What a teacher is worth, by a rule as simple as what is known of it allows.
+
+    Args:
+        knowledge: How much of what the best teacher knows this one does, beyond chance: a fraction.
+        reach: For how much of the student's training it is ahead, at best: see `reach_of`.
+        cost: Its forward, in steps of the student.
+        share: Of the steps that the window has, were it to ask on each.
+        every: Ask on every k-th of them at most.
+    """
+    every = max(every, cadence(cost))
+    overhead = cost * share / every
+    return Worth(every, overhead / (1.0 + overhead), MOST * max(0.0, knowledge) * reach)
+
+
+def cadence(cost: float) -> int:
+    """On every how many steps to ask, so that a step is no dearer than with a teacher of the student's own size.
+
+    Example:
+        >>> [cadence(cost) for cost in (0.1, 0.4, 0.7, 5.0)]
+        [1, 1, 2, 4]
+    """
+    return max(1, min(RAREST, int(cost / SAME_SIZE)))
+
+
+def reach_of(teacher: float | None, student: float | None) -> float:
+    """How far a teacher stays ahead of a student, judged by the compute that went into both: a fraction.
+
+    A student alone reaches what a model knows after about as much compute as went into that one. Measured
+    (docs/defaults.md), a teacher that took the student's own compute helped little, one of three times it to the end.
+
+    Args:
+        teacher: FLOPs of the teacher's training; None: not known, and the best is hoped for.
+        student: FLOPs of the student's training.
+
+    Example:
+        >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(None, 2e15)
+        (0.5, 1.0, 1.0)
+    """
+    if teacher is None or not student:
+        return 1.0
+    return min(1.0, teacher / student / ENOUGH)
