@@ -18,7 +18,7 @@ from headstart.distill.stopping import latest_stop
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
-TEMPERATURE = 4.0  # T of the loss, of calibrated teachers; docs/auto.md has the trials
+WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Auto:
 
     def __str__(self) -> str:
         told = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
-        return "\n".join([str(self.probe), *self.choice.reasons, f"Distiller(pool, {told})"])
+        return "\n".join([*self.probe.notes(), *self.choice.reasons, f"Distiller(pool, {told})"])
 
 
 def auto(
@@ -93,7 +93,8 @@ def auto(
     found = probe(pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, **looking})
     choice = choose(found)
     settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head, "class_dim": class_dim}
-    settings |= {"loss": "mse"} if head == "values" else {"temperature": TEMPERATURE}
+    settings |= {"weight": WEIGHT}
+    settings |= {"loss": "mse"} if head == "values" else {"temperature": choice.temperature}
     if not choice.asked:
         return Auto(found, choice, pool, settings | {"stop": 0.0})
     if found.head == "classes":  # what it measures is there for these

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from headstart.distill.probing.record import Probe, TeacherProbe
 from headstart.distill.probing.worth import cadence
 
+SOFT = 4.0  # T of the loss
+_FEW = 100  # classes, up to which there is one: of thousands a softened teacher says mostly that they are many
 _TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
 _DIGITS = 3  # of a temperature
 _SHARPEST = 0.5
@@ -19,14 +21,16 @@ class Choice:
     Attributes:
         weights: Of each teacher by name, in the order that they were given in: tenths of the best one's, 0 for those
             left out.
-        temperatures: Of each that is asked, what calibrates it; none where there are no temperatures.
+        temperatures: Of each, what calibrates it; none where there are no temperatures.
         every: Ask on every k-th step of the window.
+        temperature: T of the loss, of teachers so calibrated.
         reasons: Sentences, for people.
     """
 
     weights: dict[str, float]
     temperatures: dict[str, float]
     every: int
+    temperature: float
     reasons: tuple[str, ...]
 
     @property
@@ -38,9 +42,12 @@ class Choice:
 def choose(probe: Probe) -> Choice:
     """The settings that follow from a probe; a pure function of it, so that all processes and a resumed run agree.
 
-    Weights go by what each teacher may gain: its speed-up above 1, beside the best one's. The pool is asked as seldom
-    as makes a step no dearer, in the mean, than a teacher of the student's own size makes it. Both go by FLOPs, which
-    do not depend on the clock, wherever these can be counted.
+    Weights go by what each teacher may gain: its speed-up above 1, beside the best one's. The pool is asked on
+    every step unless that, in the mean, takes more than the student's step itself. Both go by FLOPs, which do not
+    depend on the clock, wherever these can be counted.
+
+    T of the loss is 4 where there are few classes, 1 where there are many, as in vocabularies: so the trials of
+    docs/auto.md and the recipes of text have it.
 
     A teacher is not made more than twice as sharp as it is: where it is right in nearly all rows, as in those that it
     has been trained on, the likeliest temperature says little of others.
@@ -49,12 +56,13 @@ def choose(probe: Probe) -> Choice:
     best = max(gains.values(), default=0.0)
     weights = {teacher.name: _weight(gains.get(teacher.name, 0.0), best) for teacher in probe.teachers}
     asked = [teacher for teacher in probe.teachers if weights[teacher.name]]
-    known = {teacher.name: teacher.temperature for teacher in asked if teacher.temperature is not None}
+    known = {teacher.name: teacher.temperature for teacher in probe.teachers if teacher.temperature is not None}
     temperatures = {name: float(f"{max(_SHARPEST, value):.{_DIGITS}g}") for name, value in known.items()}
     total = sum(weights.values())
     cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
     every = cadence(cost)
-    return Choice(weights, temperatures, every, _reasons(probe, weights, temperatures, every, cost))
+    softened = SOFT if probe.outputs <= _FEW else 1.0
+    return Choice(weights, temperatures, every, softened, _reasons(probe, weights, temperatures, every, cost))
 
 
 def _weight(gain: float, best: float) -> float:

@@ -104,7 +104,7 @@ class Evidence:
             return None
         table = torch.bincount(self.logits.argmax(-1) * classes + self.labels, minlength=classes**2)
         most, called = table.view(classes, classes).max(1)
-        return float(most.sum() / len(self.labels)) if len(called.unique()) == classes else None
+        return float(most.sum() / len(self.labels)) if len(set(called.tolist())) == classes else None
 
     def _target(self) -> Tensor:
         return self.labels if self.labels.dim() == 1 else self.labels.double()

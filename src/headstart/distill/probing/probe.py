@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from headstart.distill.probing.calibrating import calibrating_temperature
 from headstart.distill.probing.evidence import Evidence, mean_of_heads
 from headstart.distill.probing.record import Probe, TeacherProbe, teacher_probe
 from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
+from headstart.distill.probing.sample_gradients import grace_of
 from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, quickest, teacher_flops
 from headstart.distill.probing.verdict import why_dropped
 from headstart.distill.probing.worth import reach_of, worth_of
@@ -41,6 +42,7 @@ class Measured:
         temperature: What calibrates it; None for values.
         cost: Of a forward, in steps of the student: FLOPs; None where they are not counted.
         time: The same in seconds.
+        grace: The score of its gradients, where it was asked for.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Measured:
     temperature: float | None
     cost: float | None
     time: float | None
+    grace: float | None = None
 
     @property
     def calibrated(self) -> float:
@@ -71,6 +74,7 @@ def probe(
     total_steps: int | None = None,
     trained: Mapping[str, float] | None = None,
     timed: bool = True,
+    gradients: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Probe:
     """Look at teachers on some batches of labelled training data, best of such as they have not been trained on.
@@ -100,6 +104,8 @@ def probe(
         trained: By name of a teacher, FLOPs that its training took. Default: not known, and the best is hoped for.
         timed: Whether to time the student's step and the forwards, for the column `time`. Where FLOPs cannot be counted
             it is done in any case, and the cost is that time.
+        gradients: Whether to score teachers by the student's gradients, too: GRACE (arXiv 2511.02833), of classes and
+            one head. Nothing else goes by it. Default: not, as it takes a forward and backward for each of 64 samples.
         progress: Told how many forwards of how many are done.
 
     Returns:
@@ -129,7 +135,10 @@ def probe(
         costs = _Costs(copied, shown[0][0], timed)
         measured: list[Measured] = []
         for teacher in _one_by_one(teachers, shown[0][0], student):
-            measured.append(_measure(teacher, asked, costs, progress, len(measured)))
+            one = _measure(teacher, asked, costs, progress, len(measured))
+            if gradients and one.temperature is not None and asked.head == "classes":
+                one = replace(one, grace=grace_of(copied, teacher, shown[0][0], one.temperature))
+            measured.append(one)
     if not measured:
         raise TeacherError("probe: there are no teachers; give at least one")
     return _judged(measured, said, asked.head, window, costs.student_flops, total_steps, trained or {})
@@ -221,11 +230,13 @@ def _judged(
         )
         dropped = why_dropped(one.finite, one.bad, one.temperature, own, worth)
         found.append(teacher_probe(name, worth, dropped=dropped, **_figures(one, measured)))
-    return Probe(tuple(found), head, sum(one.count for one in student), chance, own, share)
+    outputs = max(one.logits.shape[-1] for one in student)
+    return Probe(tuple(found), head, sum(one.count for one in student), chance, own, share, outputs, step_flops)
 
 
 def _figures(one: Measured, all_of_them: list[Measured]) -> dict[str, float | None]:
     figures: dict[str, float | None] = {"cost": one.cost, "time": one.time, "temperature": one.temperature}
+    figures["grace"] = one.grace
     if one.finite is None:
         return figures
     hits = [_same(evidence.choices(), evidence.right()) for evidence in one.finite]

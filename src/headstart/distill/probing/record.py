@@ -79,12 +79,14 @@ class Probe:
         chance_loss: The task loss that the labels' frequencies alone give, of values their mean.
         student_loss: That of the student as it is now.
         share: The fraction of the training's steps in the window.
+        outputs: Of a row, as many as the student has; of several heads the most.
+        step_flops: Of the student's forward and backward on the first batch; None where they cannot be counted.
 
     Example:
         >>> from headstart.distill.probing.worth import worth_of
         >>> worth = worth_of(knowledge=1.0, reach=1.0, cost=1 / 3, share=0.5)
         >>> found = teacher_probe("old", worth, loss=0.3, accuracy=0.9, temperature=1.2, calibrated_loss=0.28, cost=0.3)
-        >>> probe = Probe((found,), "classes", 1000, 2.3, 2.4, 0.5)
+        >>> probe = Probe((found,), "classes", 1000, 2.3, 2.4, 0.5, outputs=10)
         >>> [teacher.name for teacher in probe.ranked], probe.kept == (found,)
         (['old'], True)
     """
@@ -95,6 +97,8 @@ class Probe:
     chance_loss: float
     student_loss: float
     share: float
+    outputs: int
+    step_flops: float | None = None
 
     @property
     def kept(self) -> tuple[TeacherProbe, ...]:
@@ -111,7 +115,7 @@ class Probe:
         return asdict(self)
 
     def notes(self) -> list[str]:
-        """Sentences that go with the table: what was looked at, and why teachers are dropped."""
+        """Sentences that go with the table: what was looked at."""
         what = "rows" if self.head == "classes" else "outputs"
         lines = [
             f"{self.rows} labelled {what}; loss by the labels' frequencies alone {self.chance_loss:.3f}, the student's "
@@ -119,12 +123,13 @@ class Probe:
         ]
         if self.head == "values":
             lines.append("values have no temperature: a number is as far off as it is")
-        return lines + [f"{teacher.name}: {teacher.dropped}" for teacher in self.ranked if teacher.dropped]
+        return lines
 
     def __str__(self) -> str:
         table = [COLUMNS, *(teacher.cells() for teacher in self.ranked)]
         widths = [max(len(row[place]) for row in table) for place in range(len(COLUMNS))]
-        return "\n".join([*(_line(row, widths) for row in table), *self.notes()])
+        dropped = [f"{teacher.name}: {teacher.dropped}" for teacher in self.ranked if teacher.dropped]
+        return "\n".join([*(_line(row, widths) for row in table), *self.notes(), *dropped])
 
 
 def teacher_probe(name: str, worth: Worth, *, dropped: str | None = None, **measured: float | None) -> TeacherProbe:

@@ -68,7 +68,12 @@ class StudentCopy:
     def outputs(self, inputs: Any) -> Outputs:
         """What it says in eval mode, without gradient."""
         self.module.eval()
-        with torch.no_grad(), self._precision(inputs):
+        with torch.no_grad():
+            return self.asked(inputs)
+
+    def asked(self, inputs: Any) -> Outputs:
+        """What it says, in the mode that it is in."""
+        with self._precision(inputs):
             return self._forward(self.module, each_tensor(Tensor.clone, inputs))  # copies: it may write into them
 
     def flops(self, inputs: Any) -> int | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MOST = 0.5  # of the steps: what distilling has been seen to save at most (1.96x, arXiv 2211.00683)
 ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
-SAME_SIZE = 1 / 3  # of a step: the forward of a teacher of the student's own size, a backward being two forwards
 RAREST = 4  # ask on every fourth step at least
 
 
@@ -55,20 +55,23 @@ def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every
 
 
 def cadence(cost: float) -> int:
-    """On every how many steps to ask, so that a step is no dearer than with a teacher of the student's own size.
+    """On every how many steps to ask, so that asking takes no more than the training itself; on every fourth at least.
+
+    A teacher is asked on every step as long as its forward is no dearer than the student's step: fewer steps of it have
+    been measured to gain less than they save (docs/defaults.md).
 
     Example:
-        >>> [cadence(cost) for cost in (0.1, 0.4, 0.7, 5.0)]
+        >>> [cadence(cost) for cost in (0.1, 1.0, 1.5, 9.0)]
         [1, 1, 2, 4]
     """
-    return max(1, min(RAREST, int(cost / SAME_SIZE)))
+    return max(1, min(RAREST, math.ceil(cost)))
 
 
 def reach_of(teacher: float | None, student: float | None) -> float:
     """How far a teacher stays ahead of a student, judged by the compute that went into both: a fraction.
 
-    A student alone reaches what a model knows after about as much compute as went into that one. Measured
-    (docs/defaults.md), a teacher that took the student's own compute helped little, one of three times it to the end.
+    A student alone reaches what a model knows after about as much compute as went into that one. In our races
+    (docs/defaults.md) teachers of twice the student's compute helped no more on images, those of three times did.
 
     Args:
         teacher: FLOPs of the teacher's training; None: not known, and the best is hoped for.
