@@ -62,7 +62,7 @@ def _train(path: Path, overrides: list[str], out: Path) -> RunRecord:
         display.note(precision_told(asked, recipe))
         paths = train_teachers(taught, out / "teachers", watcher=display)
         display.training(recipe.name)
-        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)
+        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True, note=display.note)
     disconnect()
     return record
 
