@@ -251,7 +251,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = options.work / field.name
         with Display(Console(stderr=True)) as display:
             places = teachers_of(field, folder / "teachers-of-the-race", display)
-            recipe = race_of(field, places, seeds=2 if options.quick else 3, pairs=1 if options.quick else 30)
+            recipe = race_of(field, places, seeds=1 if options.quick else 3, pairs=1 if options.quick else 30)
             record = race_recipe(recipe, folder, watcher=display, workers=options.workers)
         figures |= figures_of(record, field)
     for name, figure in figures.items():

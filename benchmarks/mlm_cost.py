@@ -98,8 +98,8 @@ def by_hand(session: Session) -> Step:
         student.train()
         logits = masked_logits(student, batch.inputs)
         loss = F.cross_entropy(logits, batch.labels)
-        assert distill is None or distill.temperature != "auto"
         if teacher is not None and distill is not None:
+            assert distill.temperature != "auto"
             with torch.no_grad():
                 targets = masked_logits(teacher, batch.inputs) / distill.temperature
             log_q, p = F.log_softmax(logits / distill.temperature, dim=-1), F.softmax(targets, dim=-1)

@@ -76,6 +76,11 @@ def _check_automatic_stop(recipe: Recipe) -> None:
 
 def _check_probe(distill: Distill) -> None:
     """Refuse settings that a probe is to decide, where it could not look at the teachers."""
+    if distill.hidden is not None:
+        raise RecipeError(
+            f"distill.{distill.undecided[0]}=auto looks at what teachers say, and not at the states that distill.hidden "
+            "learns from; set it yourself"
+        )
     if distill.residence == "sharded":
         raise RecipeError(
             f"distill.{distill.undecided[0]}=auto looks at one teacher after the other on one device, and "

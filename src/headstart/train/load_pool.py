@@ -69,8 +69,17 @@ def load_pool(
     return pool
 
 
-def load_one(entry: TeacherEntry, paths: Mapping[str, Path], task: Task, *, autocast: torch.dtype | None) -> Teacher:
-    """Load a teacher that a recipe names; the arguments are those of `load_pool`.
+def load_one(
+    entry: TeacherEntry, paths: Mapping[str, Path], task: Task, *, autocast: torch.dtype | None, logits: bool = True
+) -> Teacher:
+    """Load a teacher that a recipe names.
+
+    Args:
+        entry: What the recipe says of it.
+        paths: As in `load_pool`, and so the next ones.
+        task: The student's.
+        autocast: What the student is computed in.
+        logits: Whether it must give any.
 
     Raises:
         TeacherError: It cannot be read or does not fit.

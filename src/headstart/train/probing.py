@@ -34,6 +34,7 @@ from headstart.train.load_pool import load_one
 
 _ROWS = 1024  # labelled rows that are enough to look at
 _FEWEST, _MOST = 2, 8  # batches
+_PRICE = 0.01  # of the training, about, that a look may take
 
 Progress = Callable[[int, int], None]
 
@@ -171,16 +172,16 @@ class _Loading:
 
 def _batches(recipe: Recipe, task: Task) -> tuple[list[Batch], str]:
     """Micro-batches to look at, and which rows they are of."""
-    size = recipe.train.batch_size // _parts(recipe)
+    size, most = recipe.train.batch_size // _parts(recipe), _affordable(recipe, task)
     aside = _set_aside(recipe)
     if aside is None:
         make = partial(task.batch, size=recipe.train.batch_size, part=0, parts=_parts(recipe))
         told = "the first training batches, which the student trains on, too (data.tuning would set others aside)"
-        return _enough(make(step) for step in range(_MOST)), told
+        return _enough((make(step) for step in range(_MOST)), most), told
     key, evaluate = aside
     judged = recipe.model_copy(update={"data": recipe.data.model_copy(update={"evaluate": evaluate})})
     held_out = build_task(judged, ranks.connect().device).held_out(size)
-    return _enough(islice(held_out, _MOST)), f"training samples set aside by data.{key}"
+    return _enough(islice(held_out, _MOST), most), f"training samples set aside by data.{key}"
 
 
 def _set_aside(recipe: Recipe) -> tuple[str, str] | None:
@@ -192,14 +193,21 @@ def _set_aside(recipe: Recipe) -> tuple[str, str] | None:
     return ("tuning", "tuning") if getattr(recipe.data, "tuning", 0) and judged == "validation" else None
 
 
-def _enough(batches: Iterator[Batch]) -> list[Batch]:
-    """The first ones that have enough labelled rows."""
+def _affordable(recipe: Recipe, task: Task) -> int:
+    """How many micro-batches to look at, were each teacher of the student's size: a forward is a third of a step."""
+    assert recipe.distill is not None
+    steps = steps_of(recipe, task.samples) * _parts(recipe)
+    return max(_FEWEST, int(_PRICE * steps * 3 / (1 + len(recipe.distill.teachers))))
+
+
+def _enough(batches: Iterator[Batch], most: int) -> list[Batch]:
+    """The first ones that have enough labelled rows, or as many as are affordable."""
     found: list[Batch] = []
     rows = 0
     for batch in batches:
         found.append(batch)
         rows += int(labelled(batch.labels).sum())
-        if rows >= _ROWS and len(found) >= _FEWEST:
+        if len(found) >= most or (rows >= _ROWS and len(found) >= _FEWEST):
             break
     return found
 

@@ -58,9 +58,9 @@ def projected(gradients: Tensor, *, seed: int = 0) -> Tensor:
     if parameters <= DIMENSIONS:
         return gradients
     generator = torch.Generator().manual_seed(seed)
-    found = gradients.new_zeros(len(gradients), DIMENSIONS)
+    found: Tensor = gradients.new_zeros(len(gradients), DIMENSIONS)
     for begin in range(0, parameters, 2**14):  # the signs of all parameters at once may not fit
         part = gradients[:, begin : begin + 2**14]
         signs = torch.randint(0, 2, (part.shape[-1], DIMENSIONS), generator=generator) * 2 - 1
         found += part @ signs.to(part)
-    return found / DIMENSIONS**0.5
+    return found.mul_(DIMENSIONS**-0.5)
