@@ -196,11 +196,13 @@ def test_how_long_a_teacher_stays_ahead(fresh: nn.Module) -> None:
         times: probe(
             linear(1.0), fresh, shown, total_steps=100, trained={"Linear": times * step}, timed=False
         ).teachers[0]
-        for times in (0.06, 1.5, 3.0, 9.0)
+        for times in (0.06, 0.6, 1.5, 3.0, 9.0)
     }
     assert whole.teachers[0].saving == pytest.approx(0.5) == found[3.0].saving == found[9.0].saving
     assert found[1.5].saving == pytest.approx(0.25, rel=1e-9)
     assert found[0.06].saving == pytest.approx(0.01) and "costs more" in str(found[0.06].dropped)
+    assert found[0.6].break_even < 0.1 and str(found[0.6].dropped).startswith("it may save 10.0% of the steps at best")
+    assert found[1.5].dropped is None
 
 
 def test_rows_without_a_label_count_nowhere(fresh: nn.Module) -> None:

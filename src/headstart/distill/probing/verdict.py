@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headstart.distill.probing.evidence import Evidence, mean_of_heads
-from headstart.distill.probing.worth import Worth
+from headstart.distill.probing.worth import LEAST, Worth
 
 _SURE = 3.0  # standard errors above chance
 _LEAST = 0.02  # of the loss by chance that a teacher has to explain: random features explain a little
@@ -84,9 +84,14 @@ def _passed(loss: float, student_loss: float) -> str | None:
 
 
 def _too_dear(worth: Worth) -> str | None:
-    if worth.saving > worth.break_even:
-        return None
-    return (
-        f"asking it costs more than it can be worth: it must save {worth.break_even:.1%} of the steps, and may save "
-        f"{worth.saving:.1%}"
-    )
+    if worth.saving <= worth.break_even:
+        return (
+            f"asking it costs more than it can be worth: it must save {worth.break_even:.1%} of the steps, and may "
+            f"save {worth.saving:.1%}"
+        )
+    if worth.saving < LEAST:
+        return (
+            f"it may save {worth.saving:.1%} of the steps at best, and by less than {LEAST:.0%} students have ended up "
+            "behind: they pass such a teacher soon, and are held back by it until they have"
+        )
+    return None
