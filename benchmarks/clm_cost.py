@@ -128,6 +128,7 @@ def by_hand(session: Session) -> Step:
     student, config, distill = session.student, session.recipe.train, session.recipe.distill
     teacher = session.pool.live[0].module if session.pool is not None else None
     optimizer = build_optimizer(student, config)
+    temperature = float(distill.temperature) if distill is not None else 1.0
 
     def step() -> Tensor:
         batch = session.task.batch(0, config.batch_size)
@@ -136,9 +137,9 @@ def by_hand(session: Session) -> Step:
         loss = F.cross_entropy(logits, batch.labels)
         if teacher is not None and distill is not None:
             with torch.no_grad():
-                targets = full_logits(teacher, batch.inputs) / distill.temperature
-            log_q, p = F.log_softmax(logits / distill.temperature, dim=-1), F.softmax(targets, dim=-1)
-            divergence = distill.temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
+                targets = full_logits(teacher, batch.inputs) / temperature
+            log_q, p = F.log_softmax(logits / temperature, dim=-1), F.softmax(targets, dim=-1)
+            divergence = temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
             loss = (1.0 - distill.weight) * loss + distill.weight * divergence
         torch.autograd.backward(loss)
         if config.clip_norm is not None:

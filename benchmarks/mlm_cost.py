@@ -99,6 +99,7 @@ def by_hand(session: Session) -> Step:
         logits = masked_logits(student, batch.inputs)
         loss = F.cross_entropy(logits, batch.labels)
         if teacher is not None and distill is not None:
+            assert distill.temperature != "auto"
             with torch.no_grad():
                 targets = masked_logits(teacher, batch.inputs) / distill.temperature
             log_q, p = F.log_softmax(logits / distill.temperature, dim=-1), F.softmax(targets, dim=-1)
@@ -129,7 +130,7 @@ def at_all_positions(session: Session) -> Step:
     Cross-entropy is of the masked rows; the KL of all rows takes one pass over the logits (a Distiller of weight 1).
     """
     student, config, distill = session.student, session.recipe.train, session.recipe.distill
-    assert distill is not None and session.pool is not None
+    assert distill is not None and distill.temperature != "auto" and session.pool is not None
     optimizer = build_optimizer(student, config)
     distiller = Distiller(session.pool, total_steps=TOTAL_STEPS, stop=1.0, temperature=distill.temperature, weight=1.0)
 

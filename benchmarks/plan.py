@@ -78,7 +78,7 @@ def shortened(name: str, steps: int, folder: Path, *, quick: bool = False) -> Re
     """A recipe with so many steps, whose teachers lie in a folder."""
     file, changes = RECIPES[name]
     read = load_recipe(ROOT / "recipes" / f"{file}.yaml").model_copy(update={"race": None})
-    run = {"steps": steps, "epochs": None, "trackers": [], "precision": "fp32"}
+    run: dict[str, Any] = {"steps": steps, "epochs": None, "trackers": [], "precision": "fp32"}
     length: dict[str, Any] = {f"train.{key}": value for key, value in run.items()}
     recipe = varied(read, {**changes, **length, **(QUICK if quick else {})}, name)
     places: dict[str, str] = {}

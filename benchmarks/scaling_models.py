@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.distill.pool.sharding import layers
 from headstart.tasks.text.causal.model_config import build_causal_config
 from headstart.tasks.text.config import ClmModel
 from headstart.tasks.text.masked_head import attach_masked_head
 from headstart.tasks.text.vocabulary import Vocabulary
-from headstart.train.costs.flops import forward_flops, step_flops
 
 PIXELS, TOKENS, MASKED = 224, 128, 19  # of an image's side; of a sequence; 15 % of these
 VOCABULARY = 30522

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.distill import Distiller, Teacher, TeacherPool, Window
+    from headstart.distill.probing import Auto, Probe, auto, probe
     from headstart.errors import HeadstartError
     from headstart.init import Inherited, init_from
     from headstart.race import race, race_table, read_race
@@ -20,34 +21,42 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Auto": "distill.probing",
     "Distiller": "distill",
     "HeadstartError": "errors",
     "Inherited": "init",
+    "Probe": "distill.probing",
     "RaceRecord": "records",
     "RunRecord": "records",
     "Teacher": "distill",
     "TeacherPool": "distill",
     "Window": "distill",
+    "auto": "distill.probing",
     "doctor": "teachers.doctor",
     "init_from": "init",
     "load_teacher": "teachers",
+    "probe": "distill.probing",
     "race": "race",
     "race_table": "race",
     "read_race": "race",
 }
 
 __all__ = [
+    "Auto",
     "Distiller",
     "HeadstartError",
     "Inherited",
+    "Probe",
     "RaceRecord",
     "RunRecord",
     "Teacher",
     "TeacherPool",
     "Window",
+    "auto",
     "doctor",
     "init_from",
     "load_teacher",
+    "probe",
     "race",
     "race_table",
     "read_race",

@@ -80,6 +80,26 @@ class InitRecord(Record):
     inherited: dict[str, Any] = {}
 
 
+class AutoRecord(Record):
+    """What was chosen before a run's first step by a look at its teachers.
+
+    Attributes:
+        distill: The `distill` section with the choice in it, as a recipe would have it; None: no teacher is of use.
+        reasons: Sentences: who is asked, and who is not and why.
+        rows: Which rows were looked at.
+        probe: What was found, as `Probe.to_dict()` has it.
+        seconds: That it took; part of the run's seconds. Reading teachers and data is start-up, and not counted.
+        flops: Of its forwards; part of the run's FLOPs.
+    """
+
+    distill: dict[str, Any] | None
+    reasons: list[str] = []
+    rows: str = ""
+    probe: dict[str, Any] = {}
+    seconds: Amount = 0.0
+    flops: Amount = 0.0
+
+
 class RunRecord(Record):
     """One training at one budget with one seed.
 
@@ -113,6 +133,7 @@ class RunRecord(Record):
     stopped: StoppedRecord | None = Field(default=None, description="Where an automatic stop closed the window.")
     losses: dict[str, Finite] = {}
     init: InitRecord | None = Field(default=None, description="How it got its first weights from an older model.")
+    auto: AutoRecord | None = Field(default=None, description="What a look at the teachers made of the settings.")
     settings: dict[str, Any] = Field(default={}, description="The resolved recipe.")
     environment: dict[str, str] = {}
     folder: str | None = Field(default=None, description="The run folder, relative to the race folder where inside it.")

@@ -15,10 +15,10 @@ from torch import nn
 
 import headstart.commands.teachers as commands
 from headstart.commands.teachers import checks_table, list_teachers, teachers_table
+from headstart.distill.flops import count_flops
 from headstart.errors import TeacherError
 from headstart.tasks.images.resnet import ResNet
 from headstart.teachers.doctor import Check
-from headstart.train.costs.flops import count_flops
 from tests.tiny import tiny_recipe, write_images, write_run
 
 

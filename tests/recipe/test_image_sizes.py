@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.experiment.calibrate import calibrate
 from headstart.recipe.image_sizes import count_sides, side_of_step
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import count_steps, distill_kind, plain_kind
-from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe, write_run

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from headstart.distill.flops import forward_flops
 from headstart.errors import HeadstartError, InitError, RecipeError, TeacherError
 from headstart.experiment.race import race_recipe
 from headstart.experiment.race_parts import train_part
@@ -21,7 +22,6 @@ from headstart.recipe.recipe import Recipe
 from headstart.records import Calibration, InitRecord, RunRecord, StepTime, TeacherCost, read_record
 from headstart.tasks.images import ImageModel, build_model
 from headstart.train import ranks
-from headstart.train.costs.flops import forward_flops
 from headstart.train.parallel import gathered
 from headstart.train.run import train
 from headstart.train.session import Session

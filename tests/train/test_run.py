@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.errors import HeadstartError, TeacherError
 from headstart.recipe.load import load_recipe
 from headstart.records import RunRecord, read_record
 from headstart.tasks.images import task as image_task
 from headstart.teachers import load_teacher
-from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import tiny_recipe, weight_bits, write_run

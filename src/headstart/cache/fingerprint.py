@@ -62,6 +62,8 @@ def fingerprint(
     if teacher is None:
         return Fingerprint(**of_data, teacher=None, prepared=[])
     options = {name: str(getattr(teacher, name)) for name in ("autocast", "dtype", "classes")}
+    if teacher.temperature != 1.0:  # else as caches have it that know nothing of temperatures
+        options["temperature"] = str(teacher.temperature)
     described = {"weights": weights_hash(teacher.module.state_dict()), **options}
     return Fingerprint(**of_data, teacher=described, prepared=sketch(teacher.prepared(inputs)))
 

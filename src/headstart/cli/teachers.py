@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, fail, guarded, stdout
+from headstart.cli.common import Json, Overrides, fail, guarded, stderr, stdout
 from headstart.errors import HeadstartError, TeacherError
 
 if TYPE_CHECKING:
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 
 def teachers(
-    specs: Annotated[list[str], typer.Argument(help="Run folders, checkpoints, patterns, or names such as timm:NAME.")],
+    specs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Run folders, checkpoints, patterns, or names such as timm:NAME.", show_default=False),
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recipe: look at its teachers, or those given, on its training data, and say what each knows, costs "
+            "and may be worth to its student. Nothing is trained.",
+            show_default=False,
+        ),
+    ] = None,
+    trained: Annotated[
+        Path, typer.Option(help="With --probe: where the teachers lie that the recipe trains itself, by name.")
+    ] = Path("runs/run/teachers"),
     as_json: Json = False,
 ) -> None:
     """List what could teach: model, parameters, bytes, quality, and what a forward costs.
@@ -25,7 +39,13 @@ def teachers(
 
     [bold]headstart teachers runs/demo/teachers/*[/]
     [bold]headstart teachers timm:resnet18.a1_in1k hf:google-bert/bert-base-uncased[/]
+    [bold]headstart teachers --probe recipes/fashion-mnist.yaml --trained runs/fashion-mnist/teachers[/]
     """
+    if probe is not None:
+        guarded(lambda: _probe(probe, specs or [], trained, as_json))
+        return
+    if not specs:
+        fail(HeadstartError("give teachers, or --probe RECIPE to look at those of a recipe"), 2)
     from headstart.commands.teachers import list_teachers, teachers_table, unread
 
     found = guarded(lambda: list_teachers(specs))
@@ -70,6 +90,22 @@ def doctor(
     failed = sum(check.status == "fail" for check in checks)
     if failed:
         fail(TeacherError(f"{failed} check{'s' if failed > 1 else ''} failed"), TeacherError.exit_code)
+
+
+def _probe(path: Path, specs: list[str], trained: Path, as_json: bool) -> None:
+    from headstart.commands.console import Display
+    from headstart.commands.probe import probe_json, probe_recipe, probe_table
+    from headstart.recipe.load import load_recipe
+
+    recipe = load_recipe(path).model_copy(update={"race": None})
+    with Display(stderr()) as display:
+        looked, lines = probe_recipe(recipe, specs, trained, display.probing_step)
+    if as_json:
+        print(json.dumps(probe_json(looked, lines), indent=1))
+        return
+    stdout().print(probe_table(looked.probe))
+    for line in [*looked.probe.notes(), *lines]:
+        stdout().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _examine(path: Path | None, overrides: list[str], teachers: Path, script: Path | None) -> list[Check]:

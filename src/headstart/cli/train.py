@@ -79,7 +79,7 @@ def _train(path: Path, overrides: list[str], out: Path, recycle: Path | None, co
             display.note(told)
         paths = train_teachers(taught, out / "teachers", watcher=display)
         display.training(recipe.name)
-        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True)
+        record = run(recipe, out, teacher_paths=paths, progress=display.step, preemptible=True, note=display.note)
     disconnect()
     return record
 

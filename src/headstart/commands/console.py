@@ -88,6 +88,12 @@ class Display(Watcher):
         self._progress.update(self._run, completed=done, total=total, note="")
         self._say_sometimes(f"  calibration {done}/{total}")
 
+    def probing_step(self, done: int, total: int) -> None:
+        """A look at teachers has got so far."""
+        what = "looking at the teachers"
+        self._progress.update(self._run, description=what, completed=done, total=total, note="")
+        self._say_sometimes(f"  {what}: batch {done}/{total}")
+
     def run_started(self, arm: str, budget: float, seed: int, index: int, total: int) -> None:
         """A run of the race begins."""
         with self._lock:
@@ -106,6 +112,8 @@ class Display(Watcher):
             f"{escape(record.metric)} {record.quality:.4f} in {record.seconds:.1f} s",
             highlight=False,
         )
+        for line in record.auto.reasons if record.auto is not None else []:
+            self.note(f"  {line}")
         if record.stopped is not None:
             self.note(f"  {record.stopped.told}")
 

@@ -14,6 +14,7 @@ from headstart.distill import Teacher, TeacherPool
 from headstart.distill.projection import as_logits
 from headstart.errors import HeadstartError, RecipeError, TeacherError
 from headstart.precision import AUTOCAST
+from headstart.recipe.automatic import provisional
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import window_of
@@ -48,7 +49,9 @@ def doctor_recipe(recipe: Recipe, teachers: Path) -> list[Check]:
         raise RecipeError("distill=null, init=null: there is nothing to examine; give a recipe that reuses a model")
     session = Session(recipe.model_copy(update={"distill": None}), initialise=False)
     first = [] if recipe.init is None else [examine_init(recipe, session, teachers)]
-    return first if recipe.distill is None else [*first, *_distilled(recipe, recipe.distill, teachers, session)]
+    if recipe.distill is None:
+        return first
+    return [*first, *_distilled(recipe, provisional(recipe.distill), teachers, session)]
 
 
 def _distilled(recipe: Recipe, distill: Distill, teachers: Path, session: Session) -> list[Check]:
@@ -65,6 +68,7 @@ def _distilled(recipe: Recipe, distill: Distill, teachers: Path, session: Sessio
 def _examine(recipe: Recipe, distill: Distill, teachers: list[Teacher], session: Session) -> list[Check]:
     mean, std = (student_side(session.task).get(key) for key in ("mean", "std"))
     size = recipe.train.batch_size
+    assert distill.temperature != "auto"
     found = doctor(
         session.model,
         TeacherPool(teachers, draw="all" if distill.draw == "all" else min(distill.draw, len(teachers))),

@@ -14,6 +14,7 @@ from rich.text import Text
 from torch import nn
 
 from headstart.distill import Teacher
+from headstart.distill.flops import count_flops
 from headstart.distill.inputs import each_tensor
 from headstart.errors import HeadstartError, TeacherError
 from headstart.precision import AUTOCAST, chosen_for
@@ -24,7 +25,6 @@ from headstart.teachers.hugging_face import outline_transformers
 from headstart.teachers.loaded import Loaded
 from headstart.teachers.modules import load_module
 from headstart.train.costs.clock import timed
-from headstart.train.costs.flops import count_flops
 
 _REPEATS = 5
 _PIXELS = 128 * 32 * 32  # of a batch, about; and so many tokens

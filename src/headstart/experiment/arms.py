@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from headstart.errors import RecipeError
 from headstart.race import Run, most_telling_first, plan_race, run_folder
+from headstart.recipe.distill_section import Distill
 from headstart.recipe.load import dump_recipe, varied
 from headstart.recipe.race_section import Race
 from headstart.recipe.recipe import Recipe
-from headstart.records import Arm
+from headstart.records import Arm, RunRecord, read_record
+from headstart.teachers.find import RECORD
 
 
 def race_section(recipe: Recipe) -> Race:
@@ -84,6 +87,31 @@ def shorter_runs(recipe: Recipe, folder: Path, run: Run) -> list[Path]:
     budgets = settings.arms[run.arm].budgets or settings.budgets
     shorter = sorted(budget for budget in budgets if budget < run.budget) if settings.curve == "cyclic" else []
     return [run_folder(folder, run.arm, budget, run.seed) for budget in shorter]
+
+
+def decided_arms(recipe: Recipe, arms: Mapping[str, Recipe], folder: Path) -> list[Recipe]:
+    """The arms' recipes, and of an arm that leaves settings to a look at its teachers what its runs have made of it.
+
+    Args:
+        recipe: With a `race` section.
+        arms: By name.
+        folder: The race folder, with its finished runs.
+    """
+    found: list[Recipe] = []
+    for name, arm in arms.items():
+        if arm.distill is None or not arm.distill.undecided:
+            found.append(arm)
+            continue
+        found.append(arm.model_copy(update={"distill": None}))
+        for run in planned_runs(recipe):
+            record = run_folder(folder, run.arm, run.budget, run.seed) / RECORD
+            if run.arm != name or not record.exists():
+                continue
+            auto = read_record(RunRecord, record).auto
+            if auto is not None and auto.distill is not None:
+                section = Distill.model_validate(auto.distill)
+                found.append(arm.model_copy(update={"distill": section}))
+    return found
 
 
 def budget_unit(recipe: Recipe) -> str:

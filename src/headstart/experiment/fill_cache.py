@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headstart.cache import Batches, Keep, Progress, write_cache
+from headstart.distill.flops import forward_flops
 from headstart.errors import RecipeError
 from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
 from headstart.train.cached_targets import data_settings, distilled_batches
-from headstart.train.costs.flops import forward_flops
 from headstart.train.costs.teachers import teacher_cost
 from headstart.train.session import Session
 

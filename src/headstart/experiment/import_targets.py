@@ -19,6 +19,7 @@ from headstart.distill.targets.source import numbered
 from headstart.distill.targets.sparse import TopK
 from headstart.errors import RecipeError, TeacherError
 from headstart.files import write_atomically
+from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import run_window, steps_of
 from headstart.tasks import Batch
@@ -107,6 +108,8 @@ def _wanted(recipe: Recipe) -> _Wanted:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to import")
     if recipe.task != "clm":
         raise RecipeError(f"{recipe.name}: targets are imported for the task clm, and this is {recipe.task}")
+    check_cacheable(recipe)
+    assert distill.temperature != "auto"
     if distill.temperature != 1.0:
         raise RecipeError(
             f"distill.temperature={distill.temperature:g}: imported log-probabilities are a softmax's at temperature "

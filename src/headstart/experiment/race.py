@@ -15,6 +15,7 @@ import torch
 from headstart.experiment.arms import (
     arm_recipe,
     budget_unit,
+    decided_arms,
     planned_runs,
     race_arms,
     race_definition,
@@ -86,7 +87,7 @@ def race_recipe(
         arms = {name: arm_recipe(recipe, name) for name in settings.arms}
 
         def measure() -> Calibration:
-            raced = [*arms.values(), *taught.values()]
+            raced = [*decided_arms(recipe, arms, folder), *taught.values()]
             how: dict[str, Any] = {"teacher_paths": paths, "pairs": settings.calibration_pairs}
             how["at_hand"] = trained_before(arms.values(), taught)
             if cluster is not None:

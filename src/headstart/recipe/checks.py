@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headstart.errors import RecipeError
+from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
 from headstart.tasks.images.config import ImageData
 
@@ -27,6 +28,8 @@ def check_settings(recipe: Recipe) -> None:
         check_cacheable(recipe)
     if distill is not None and distill.stop == "auto":
         _check_automatic_stop(recipe)
+    if distill is not None and distill.undecided:
+        _check_probe(distill)
 
 
 def check_cacheable(recipe: Recipe) -> None:
@@ -49,6 +52,11 @@ def check_cacheable(recipe: Recipe) -> None:
             "data.progressive: how large an image is depends on how long the run is, which a cache does not know; "
             "train with live teachers (distill.cache=null), or set data.progressive to null"
         )
+    if recipe.distill is not None and recipe.distill.undecided:
+        raise RecipeError(
+            f"distill.{recipe.distill.undecided[0]}=auto is decided before each training, and cached targets are made "
+            "before that; set it yourself, as headstart teachers --probe tells it"
+        )
 
 
 def _check_automatic_stop(recipe: Recipe) -> None:
@@ -63,6 +71,20 @@ def _check_automatic_stop(recipe: Recipe) -> None:
         raise RecipeError(
             "distill.stop=auto compares cross-entropies of student and teacher, and train.task_loss=bce trains "
             "another; set distill.stop to a fraction"
+        )
+
+
+def _check_probe(distill: Distill) -> None:
+    """Refuse settings that a probe is to decide, where it could not look at the teachers."""
+    if distill.hidden is not None:
+        raise RecipeError(
+            f"distill.{distill.undecided[0]}=auto looks at what teachers say, and not at the states that "
+            "distill.hidden learns from; set it yourself"
+        )
+    if distill.residence == "sharded":
+        raise RecipeError(
+            f"distill.{distill.undecided[0]}=auto looks at one teacher after the other on one device, and "
+            "distill.residence=sharded has those that no device holds; set it yourself"
         )
 
 

@@ -27,8 +27,9 @@ class Distill(Config):
     mapping of `spec` and options."""
     loss: Literal["kl", "reverse_kl", "jsd", "mse", "huber", "dkd", "dist"] = "kl"
     """The distillation loss."""
-    temperature: Positive = 4.0
-    """Divides both sides' logits in the loss (mse, huber: not used)."""
+    temperature: Positive | Literal["auto"] = 4.0
+    """Divides both sides' logits in the loss (mse, huber: not used). auto: 4, or 1 where there are more than 100
+    classes, of teachers that a look before training has calibrated (docs/auto.md)."""
     weight: Fraction = 0.9
     """w of (1 - w) * task + w * distill. 0 with `hidden`: nothing is learnt from the teacher's logits, so that it needs
     no head and may have other classes, and it runs up to the layer asked for only."""
@@ -41,8 +42,9 @@ class Distill(Config):
     teachers no longer help, and not while the learning rate rises (docs/window.md)."""
     cap: Fraction | None = None
     """With `stop: auto`, the fraction of training at which it ends at the latest; null: 0.5, as a fixed stop does."""
-    every: PositiveInt = 1
-    """Distil on every k-th step of the window only; the mean weight is then weight / k."""
+    every: PositiveInt | Literal["auto"] = 1
+    """Distil on every k-th step of the window only; the mean weight is then weight / k. auto: on every
+    step, unless teachers cost more than the student's step itself, by FLOPs."""
     ramp_up: Fraction = 0.0
     """Fraction of training over which the weight rises, inside the window."""
     ramp_down: Fraction = 0.0
@@ -54,8 +56,9 @@ class Distill(Config):
     """Teachers asked at a step: a number, drawn at random, or all."""
     per_rank: bool = False
     """Draw anew on each process, so that n of them see up to n teachers at a step, instead of the same on all."""
-    weights: list[float] | None = None
-    """Odds of the teachers; null: equal."""
+    weights: list[float] | Literal["auto"] | None = None
+    """Odds of the teachers; null: equal. auto: by what each may gain, as a probe before training finds it; one that is
+    of no use is not asked, and where none is of use, training goes on without distillation."""
     cache: str | None = None
     """A folder that `headstart cache` has filled: targets are read from it and no teacher runs; null: teachers run."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -78,6 +81,11 @@ class Distill(Config):
             for entry in teachers
             for spec in expand_spec(entry.spec)
         ]
+
+    @property
+    def undecided(self) -> list[str]:
+        """The keys whose values a probe before training decides."""
+        return [key for key in ("temperature", "every", "weights") if getattr(self, key) == "auto"]
 
     @property
     def specs(self) -> list[str]:
@@ -123,7 +131,8 @@ class Distill(Config):
     @model_validator(mode="after")
     def _draws_there_are_teachers_for(self) -> Distill:
         try:
-            count_drawn(self.draw, len(self.teachers), weights=self.weights)
+            weights = [1.0] * len(self.teachers) if self.weights == "auto" else self.weights
+            count_drawn(self.draw, len(self.teachers), weights=weights)
         except TeacherError as error:  # of which pydantic would not say where in the recipe it is
             raise ValueError(str(error)) from None
         return self

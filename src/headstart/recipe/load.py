@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from headstart.errors import RecipeError
+from headstart.recipe.automatic import as_override
 from headstart.recipe.recipe import RECIPES, Recipe
 
 Location = tuple[str | int, ...]
@@ -34,7 +35,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     origins: dict[Location, str] = {}
     for override in overrides:
         key, value = _parse_override(override)
-        set_key(content, key, value)
+        set_key(content, key, as_override(content, value) if key == "distill" else value)
         origins[tuple(key.split("."))] = f"override {override!r}"
     return validate(content, lambda location: _place(location, origins, node, path))
 
@@ -67,7 +68,7 @@ def varied(recipe: Recipe, overrides: Mapping[str, Any], where: str) -> Recipe:
     """
     content = recipe.model_dump(mode="json")
     for key, value in overrides.items():
-        set_key(content, key, value)
+        set_key(content, key, as_override(content, value) if key == "distill" else value)
     return parse_recipe(content, where)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from headstart.config import Config
+from headstart.recipe.automatic import in_a_word
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.init_section import Init, with_init_section
 from headstart.recipe.race_section import Race
@@ -34,7 +35,8 @@ class Recipe(Config):
     init: Init | None = None
     """The older model that it starts from; null: from fresh weights."""
     distill: Distill | None = None
-    """How it learns from teachers; null: not at all."""
+    """How it learns from teachers; null: not at all. auto: from all teachers of the recipe, with settings that follow
+    from a probe before training (docs/auto.md)."""
     race: Race | None = None
     """What `headstart race` compares."""
 
@@ -53,6 +55,11 @@ class Recipe(Config):
         """The specs of its teachers, and of the weights that it starts from, in this order and each once."""
         specs = self.distill.specs if self.distill is not None else []
         return list(dict.fromkeys([*specs, *([self.init.source] if self.init is not None else [])]))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _distill_in_a_word(cls, content: Any) -> Any:
+        return in_a_word(content)
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step, sides_of
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.train_section import Train
+from headstart.teachers import TeacherEntry
 
 _WORK = {
     "batch_size", "accumulate", "optimizer", "label_smoothing", "task_loss", "ema", "clip_norm", "precision",
@@ -49,6 +50,7 @@ def distill_kind(recipe: Recipe, side: int | None = None) -> str | None:
         return None
     work = {
         **recipe.distill.model_dump(include=_DISTILL_WORK),
+        "teachers": [_work_of(entry) for entry in recipe.distill.teachers],
         "described": {name: recipe.teachers.get(name, {}) for name in recipe.distill.specs},
         "spooled": recipe.distill.spool is not None,
     }
@@ -109,7 +111,8 @@ def count_steps(recipe: Recipe, total_steps: int, *, end: int | None = None) -> 
 def window_of(distill: Distill) -> Window:
     """The recipe's window; where it closes by itself, the longest that it can be."""
     latest = latest_stop(distill.stop, distill.cap)
-    return Window(distill.start, latest, distill.every, distill.ramp_up, distill.ramp_down)
+    every = 1 if distill.every == "auto" else distill.every  # as often as it may be
+    return Window(distill.start, latest, every, distill.ramp_up, distill.ramp_down)
 
 
 def run_window(distill: Distill, train: Train) -> Window:
@@ -117,6 +120,11 @@ def run_window(distill: Distill, train: Train) -> Window:
     if train.first_cycle is None:
         return window_of(distill)
     return CyclicWindow(**vars(window_of(distill)), cycles=train.cycles)
+
+
+def _work_of(teacher: TeacherEntry) -> Any:
+    """A teacher as it was written, without its temperature: dividing by it is no work."""
+    return teacher.model_copy(update={"temperature": None}).model_dump()
 
 
 def _digest(work: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from headstart.report import figures
 from headstart.report.figures import NOTHING, QualityScale
 from headstart.report.result_tables import Cell, Column, Link, Table, or_nothing
 
-_FILES = ("record.json", "metrics.jsonl", "recipe.yaml", "output.log", "traceback.txt")
+_FILES = ("record.json", "auto.json", "metrics.jsonl", "recipe.yaml", "output.log", "traceback.txt")
 
 
 def run_table(record: RaceRecord, folder: Path | None) -> Table:

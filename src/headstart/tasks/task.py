@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -112,6 +112,10 @@ class Task(Protocol):
         Of several equal parts of the held-out data, this one's: each of some processes takes one. Whichever it is, the
         forward is called equally often, because a sharded model must be run by all processes at once.
         """
+        ...  # pragma: no cover
+
+    def held_out(self, size: int) -> Iterator[Batch]:
+        """What `evaluate` judges by, in batches of `size` samples at most, with labels."""
         ...  # pragma: no cover
 
     def save_beside(self, folder: Path) -> None:

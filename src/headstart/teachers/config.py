@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from headstart.config import Config
+from headstart.config import Config, Positive
 from headstart.tasks.images.config import ImageModel
 
 
@@ -36,6 +36,8 @@ class TeacherOptions(Config):
     them. null: by name where it names all of the student's, else as they are."""
     vocabulary: PositiveInt | None = None
     """Take the first so many of its logits, where its vocabulary is padded; null: as the student's tokenizer has."""
+    temperature: Positive | None = None
+    """Divides its logits: what calibrates it, as `headstart teachers --probe` finds it; null: they are as they are."""
     weights: str | None = None
     """Which to take where a checkpoint holds several: `ema` (averaged over training), `raw`, or the key that they have
     in it (`student`, `state.model`). null: the averaged ones, with a warning; other choices are asked for."""

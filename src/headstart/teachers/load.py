@@ -131,6 +131,7 @@ def _load(
         memory_format=_memory_format(loaded, options),
         fold=options.fold,
         compile=options.compile,
+        temperature=options.temperature or 1.0,
     )
 
 

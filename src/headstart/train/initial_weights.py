@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from headstart.distill.flops import forward_flops
 from headstart.errors import HeadstartError
 from headstart.init import Inherited, init_from
 from headstart.recipe.init_section import Init
@@ -20,7 +21,6 @@ from headstart.tasks import Task
 from headstart.teachers.rows import rows_of
 from headstart.teachers.source import Source, load_source
 from headstart.train.build_task import student_side
-from headstart.train.costs.flops import forward_flops
 from headstart.train.costs.teachers import weights_cost
 
 

@@ -41,11 +41,7 @@ def load_pool(
         return None
 
     def load(entry: TeacherEntry) -> Teacher:
-        place = paths.get(entry.spec, entry.spec)
-        side = {**student_side(task), "autocast": autocast, "logits": distill.of_logits}
-        teacher = load_teacher(place, name=entry.spec, options=entry, **side)
-        check_teacher(task, teacher)
-        return teacher
+        return load_one(entry, paths, task, autocast=autocast, logits=distill.of_logits)
 
     teachers: Iterable[TargetSource]
     if distill.cache is not None:
@@ -56,6 +52,7 @@ def load_pool(
         teachers = cached_teachers(distill.cache, list(named), live, recipe, task)
     else:
         teachers = map(load, distill.teachers)  # one by one: a pool that streams puts each away before the next comes
+    assert distill.weights != "auto"
     pool = TeacherPool(
         teachers,
         draw=distill.draw,
@@ -70,6 +67,28 @@ def load_pool(
         pool.bring(teacher, device)
         _require_fitting(teacher, sample, task.num_classes)
     return pool
+
+
+def load_one(
+    entry: TeacherEntry, paths: Mapping[str, Path], task: Task, *, autocast: torch.dtype | None, logits: bool = True
+) -> Teacher:
+    """Load a teacher that a recipe names.
+
+    Args:
+        entry: What the recipe says of it.
+        paths: As in `load_pool`, and so the next ones.
+        task: The student's.
+        autocast: What the student is computed in.
+        logits: Whether it must give any.
+
+    Raises:
+        TeacherError: It cannot be read or does not fit.
+    """
+    place = paths.get(entry.spec, entry.spec)
+    side = {**student_side(task), "autocast": autocast, "logits": logits}
+    teacher = load_teacher(place, name=entry.spec, options=entry, **side)
+    check_teacher(task, teacher)
+    return teacher
 
 
 def _require_fitting(teacher: Teacher, sample: Any, classes: int) -> None:

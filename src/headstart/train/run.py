@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +16,15 @@ from headstart.errors import Diverged
 from headstart.recipe.cycles import cycle_ends
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, StoppedRecord
-from headstart.tasks import Evaluation
+from headstart.tasks import Evaluation, Task
 from headstart.train import ranks
 from headstart.train.costs.clock import Clock
 from headstart.train.costs.energy import EnergyMeter
 from headstart.train.costs.known_before import known_before
 from headstart.train.judging import check_judging, judged, judged_by_glue
 from headstart.train.precision import settled_in
+from headstart.train.probing import decide
+from headstart.train.probing import told as auto_told
 from headstart.train.session import Session
 from headstart.train.state.checkpoint import checkpoints, remove_checkpoints
 from headstart.train.state.lock import claimed
@@ -30,6 +33,8 @@ from headstart.train.state.run_folder import RECIPE, RunFolder, peak_memory
 from headstart.train.state.signals import Requests, leaving
 from headstart.train.state.take_over import take_over
 from headstart.train.trackers import Trackers
+
+Note = Callable[[str], None]
 
 _DIVERGED = "a lower train.lr, a longer train.warmup or train.clip_norm usually help"
 _GO_ON = "a checkpoint is written, and the same command goes on from there"
@@ -52,6 +57,7 @@ def train(
     labels: Mapping[str, Any] | None = None,
     preemptible: bool = False,
     shorter: Sequence[Path] = (),
+    note: Note | None = None,
 ) -> RunRecord:
     """Train a recipe; a run that was interrupted goes on from its checkpoint, a finished one is not done again.
 
@@ -67,6 +73,7 @@ def train(
             checkpoint and leave; one that comes during the evaluation at the end is obeyed once the run is finished.
         shorter: Run folders of the same training in fewer cycles, the shortest first: it goes on from the longest that
             has finished, whose checkpoint is then dropped.
+        note: Told, line by line, what a look at the teachers made of the settings that the recipe leaves to it.
 
     Raises:
         Preempted: SIGTERM came, and the checkpoint is written; its kind `Interrupted`: it was Ctrl-C.
@@ -82,7 +89,7 @@ def train(
     with claimed(place.path):
         if record := ranks.from_main(place.finished):  # by the one that held it
             return record
-        return _train(recipe, place, teacher_paths or {}, progress, labels or {}, preemptible, shorter)
+        return _train(recipe, place, teacher_paths or {}, progress, labels or {}, preemptible, shorter, note)
 
 
 def _train(
@@ -93,15 +100,19 @@ def _train(
     labels: Mapping[str, Any],
     preemptible: bool,
     shorter: Sequence[Path],
+    note: Note | None,
 ) -> RunRecord:
     """See `train`."""
     ranks.from_main(lambda: take_over(shorter, recipe, place.path))
     check_judging(recipe)
     begun = bool(ranks.from_main(lambda: checkpoints(place.path)))
-    session = Session(recipe, teacher_paths, initialise=not begun)
+    session = Session(
+        recipe, teacher_paths, initialise=not begun, decide=partial(_decide, place, teacher_paths, note or _silent)
+    )
     place.keep_initial(session.initial)
+    auto = ranks.from_main(place.auto)
     # Before the first step: an operator whose FLOPs are not known must not be found after hours of training.
-    known = known_before(session, teacher_paths, ranks.from_main(place.initial))
+    known = known_before(session, teacher_paths, ranks.from_main(place.initial), auto)
     if session.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(session.device)
     # A score of GLUE takes hours, and goes on from what is there: a signal need not wait for it.
@@ -134,6 +145,23 @@ def _train(
         return record
 
 
+def _decide(
+    place: RunFolder, paths: Mapping[str, Path], note: Note, recipe: Recipe, task: Task, device: torch.device
+) -> Recipe:
+    """What the recipe leaves to a look at its teachers, as it was once decided in this run folder."""
+    known = ranks.from_main(place.auto)
+    recipe, auto = decide(recipe, task, device, paths, known)
+    if auto is not None and known is None:
+        place.keep_auto(auto)
+    for line in auto_told(auto) if auto is not None and ranks.is_main() else []:
+        note(line)
+    return recipe
+
+
+def _silent(line: str) -> None:
+    """Ignored."""
+
+
 def _train_steps(
     session: Session, place: RunFolder, progress: Progress | None, requests: Requests, trackers: Trackers
 ) -> tuple[float, float | None]:
@@ -142,8 +170,8 @@ def _train_steps(
     troughs = cycle_ends(total, config.cycles)
     saved_at_end = judged_by_glue(session.recipe) or config.first_cycle is not None
     first, seconds = resume(session, place.path)
-    if session.initial is not None:
-        seconds += session.initial.seconds
+    if first == 0:
+        seconds += sum(spent.seconds for spent in (session.initial, ranks.from_main(place.auto)) if spent is not None)
     place.go_on_from(first)
     meter = EnergyMeter(session.device)
     if first > 0 or session.accelerator.num_processes > 1:  # a part only is measured here

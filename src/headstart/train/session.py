@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
 from headstart.errors import RecipeError
 from headstart.precision import AUTOCAST
+from headstart.recipe.automatic import provisional
 from headstart.recipe.checks import check_settings
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import side_of_step
@@ -45,6 +46,8 @@ from headstart.train.parallel import average_statistics
 from headstart.train.precision import settled
 from headstart.train.trackers import require_trackers
 
+Decide = Callable[[Recipe, Task, torch.device], Recipe]
+
 
 class Session:
     """What a run needs in memory.
@@ -54,6 +57,8 @@ class Session:
         teacher_paths: Where the runs lie that the recipe describes under `teachers`.
         initialise: Fill the student from the source that the recipe names; a run that goes on from a checkpoint does
             without.
+        decide: Gives settings in place of those that the recipe leaves to a look at its teachers. Default: none is
+            taken, and the session has all teachers on all steps of the window.
 
     Attributes:
         initial: What the student took over from the source, and what that cost; None where it did not.
@@ -65,7 +70,12 @@ class Session:
     """
 
     def __init__(
-        self, recipe: Recipe, teacher_paths: Mapping[str, Path] | None = None, *, initialise: bool = True
+        self,
+        recipe: Recipe,
+        teacher_paths: Mapping[str, Path] | None = None,
+        *,
+        initialise: bool = True,
+        decide: Decide | None = None,
     ) -> None:
         check_settings(recipe)
         require_trackers(recipe.train.trackers)
@@ -77,6 +87,7 @@ class Session:
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
+        self.recipe = recipe = _with_all_teachers(recipe) if decide is None else decide(recipe, self.task, self.device)
         self.total_steps = steps_of(recipe, self.task.samples)
         model = self.task.build_model()
         self.initial = self._initialised(model, teacher_paths or {}) if initialise else None
@@ -299,6 +310,12 @@ class Session:
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
 
+def _with_all_teachers(recipe: Recipe) -> Recipe:
+    if recipe.distill is None or not recipe.distill.undecided:
+        return recipe
+    return recipe.model_copy(update={"distill": provisional(recipe.distill)})
+
+
 def _over_ranks(evaluation: Evaluation) -> Evaluation:
     """Means over the rows of all processes."""
     if ranks.count() == 1:
@@ -322,6 +339,7 @@ def make_distiller(distill: Distill, train: Train, pool: TeacherPool, total_step
     Raises:
         HeadstartError: An option does not go with another, or with what the pool's teachers give.
     """
+    assert distill.temperature != "auto" and distill.every != "auto"
     distiller = Distiller(
         pool,
         total_steps=total_steps,

@@ -8,10 +8,10 @@ import torch
 from scipy import signal
 from torch import Tensor, nn
 
+from headstart.distill.flops import count_flops
 from headstart.errors import RecipeError
 from headstart.tasks.images import ImageModel, build_model
 from headstart.tasks.images.blurpool import BlurConv2d, BlurMaxPool2d, with_blurpool
-from headstart.train.costs.flops import count_flops
 
 BINOMIAL = np.outer([1, 2, 1], [1, 2, 1]) / 16
 

@@ -39,11 +39,17 @@ class Layout:
             raise HeadstartError("class_dim=0 is the batch's dimension; maps [batch, classes, height, width] have 1")
 
     def check_teachers(self, sources: Sequence[TargetSource]) -> None:
-        """Refuse teachers whose side of things counts on classes that come last, where they do not.
+        """Refuse teachers whose side of things counts on what these outputs are not: classes that come last, or logits.
 
         Raises:
-            HeadstartError: One is not live, or picks some of its classes.
+            HeadstartError: One is not live, or picks some of its classes; or it divides values by a temperature.
         """
+        for source in sources:
+            if self.head == "values" and isinstance(source, Teacher) and source.temperature != 1.0:
+                raise HeadstartError(
+                    f"teacher {source.name!r}: temperature={source.temperature} divides logits, and head='values' has "
+                    "none; leave it out"
+                )
         if self.class_dim in (None, -1):
             return
         for source in sources:

@@ -42,6 +42,8 @@ class Teacher(TargetSource):
         memory_format: Of weights and images; `torch.channels_last` is what convolutions are fastest in.
         fold: Fold batch norms into convolutions (see `fold_batch_norms`); the module is then a copy.
         compile: Run it through `torch.compile`.
+        temperature: Divides its logits, of classes or labels, before any loss sees them: the one that calibrates it, as
+            `headstart.probe` finds it. Default 1: they are as they are.
 
     Raises:
         TeacherError: `module` is no torch module, or an option does not fit it or another option.
@@ -66,6 +68,7 @@ class Teacher(TargetSource):
         memory_format: torch.memory_format | None = None,
         fold: bool = False,
         compile: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise TeacherError(
@@ -74,6 +77,9 @@ class Teacher(TargetSource):
         self.name = name or type(module).__name__
         if autocast is not None and dtype is not None:
             raise TeacherError(f"teacher {self.name!r}: give autocast or dtype, not both; dtype turns autocast off")
+        if not 0.0 < temperature < float("inf"):
+            raise TeacherError(f"teacher {self.name!r}: temperature={temperature} must be a positive number")
+        self.temperature = temperature
         self.module = fold_batch_norms(module) if fold else module.eval()
         for parameter in self.module.parameters():  # one by one, as a TorchScript module asks for it
             parameter.requires_grad_(False)
@@ -136,7 +142,7 @@ class Teacher(TargetSource):
                 if isinstance(prepared, Mapping):
                     prepared = named_inputs(self.module, prepared, self.name)
                 found = self._forward.heads(prepared, self.name, names)
-                logits = [self._of_students_classes(one) for one in found]
+                logits = [self._calibrated(self._of_students_classes(one)) for one in found]
             given = first_tensor(inputs)
             if self.device is None or given is None:
                 return logits
@@ -193,6 +199,14 @@ class Teacher(TargetSource):
         if self.dtype is not None:
             return torch.autocast(kind, enabled=False)
         return nullcontext() if self.autocast is None else torch.autocast(kind, dtype=self.autocast)
+
+    def _calibrated(self, logits: Logits) -> Logits:
+        if self.temperature == 1.0:
+            return logits
+        if isinstance(logits, Projection):  # there are fewer hidden states than rows of the weight
+            bias = None if logits.bias is None else logits.bias / self.temperature
+            return Projection(logits.hidden / self.temperature, logits.weight, bias)
+        return logits / self.temperature
 
     def _of_students_classes(self, logits: Logits) -> Logits:
         if self.classes is None:

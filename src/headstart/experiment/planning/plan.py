@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.errors import HeadstartError, RecipeError
 from headstart.experiment.planning.advice import recommended
 from headstart.experiment.planning.bench import Bench, cache_bytes
@@ -35,7 +36,6 @@ from headstart.tasks.images.progressive import resized
 from headstart.teachers import find_teacher
 from headstart.train import ranks
 from headstart.train.costs.environment import device_name, environment
-from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.costs.planned import PlannedCache, PlannedTeacher, PlanRecord, WayName
 from headstart.train.initial_weights import start_from

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart.distill.flops import step_flops
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import steps_of
 from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train.build_task import build_task
-from headstart.train.costs.flops import step_flops
 from headstart.train.state.run_folder import RunFolder
 
 

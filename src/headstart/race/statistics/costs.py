@@ -16,7 +16,8 @@ def run_cost(run: RunRecord, clock: Clock, calibration: Calibration | None) -> f
     Args:
         run: The run.
         clock: `seconds` as measured; `flops` as counted; `calibrated`: the sum over the kinds of steps of their number
-            times their calibrated step time, in seconds, and what an init from an older model took, as measured.
+            times their calibrated step time, in seconds, and what an init from an older model, or a look at the
+            teachers, took, as measured.
         calibration: The calibrated step times, where there are any.
 
     Returns:
@@ -33,8 +34,8 @@ def run_cost(run: RunRecord, clock: Clock, calibration: Calibration | None) -> f
         True
     """
     cost = _on(clock, run, calibration)
-    if cost and clock == "calibrated" and run.init is not None:
-        cost += run.init.seconds
+    if cost and clock == "calibrated":
+        cost += sum(before.seconds for before in (run.init, run.auto) if before is not None)
     return cost or None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,6 +135,14 @@ class ImageClassification:
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             rows += len(labels)
         return Evaluation(right / max(rows, 1), {"held_out_loss": loss / max(rows, 1)}, rows)
+
+    def held_out(self, size: int) -> Iterator[Batch]:
+        """The held-out images, not augmented."""
+        first = 0
+        for pixels, labels in self._feed.held_out(size, part=0, parts=1):
+            samples = torch.arange(first, first + len(labels))
+            first += len(labels)
+            yield Batch(self._normalised(pixels[: len(labels)]), labels, samples, 0)
 
     def save_beside(self, folder: Path) -> None:
         """Nothing: the weights' description is all that is needed."""

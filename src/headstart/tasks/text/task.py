@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -124,6 +124,12 @@ class MaskedLM(PackedText):
             rows += (labels != IGNORED).sum()
         found = rows.clamp(min=1)
         return Evaluation(float(loss / found), {"masked_accuracy": float(right / found)}, int(rows))
+
+    def held_out(self, size: int) -> Iterator[Batch]:
+        """Held-out sequences, masked as they are to be judged."""
+        for samples in torch.split(self._judged(), size):
+            masked = self._masked(self.corpus.held_out, samples, _HELD_OUT_SEED, 0)
+            yield Batch(_inputs(masked), masked.labels, samples, 0, items=len(masked.labels))
 
     def _masked(self, sequences: Sequences, samples: Tensor, seed: int, epoch: int) -> Masked:
         tokens = self._tokens(sequences, samples)

@@ -12,17 +12,17 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops, step_flops
 from headstart.distill.part_of_batch import first_part
 from headstart.distill.targets.source import Keys
 from headstart.recipe.image_sizes import count_sides, side_of_step
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import count_steps
-from headstart.records import InitRecord, TeacherCost
+from headstart.records import AutoRecord, InitRecord, TeacherCost
 from headstart.tasks.images.progressive import resized
 from headstart.train import ranks
 from headstart.train.costs.clock import timed
 from headstart.train.costs.environment import environment
-from headstart.train.costs.flops import forward_flops, step_flops
 from headstart.train.costs.teachers import teacher_cost, weights_cost
 from headstart.train.costs.teachers_of_steps import ask, asked_teachers, projection_flops, teachers_forward
 from headstart.train.session import Session
@@ -37,7 +37,7 @@ class KnownBefore:
     Attributes:
         recipe: Of the run.
         total_steps: Of the run.
-        student_flops: Of the whole run, its start from an older model included.
+        student_flops: Of the whole run, its start from an older model and a look at the teachers included.
         teacher_flops: Of this process's teachers, by distilled step.
         teacher_seconds: Of the same.
         others: Fields of the record as they are.
@@ -70,13 +70,19 @@ class KnownBefore:
         }
 
 
-def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: InitRecord | None = None) -> KnownBefore:
+def known_before(
+    session: Session,
+    teacher_paths: Mapping[str, Path],
+    initial: InitRecord | None = None,
+    auto: AutoRecord | None = None,
+) -> KnownBefore:
     """What does not depend on how training goes, but for where an automatic stop closes the window.
 
     Args:
         session: Of the run, before its first step.
         teacher_paths: Run folders of the teachers that the recipe describes.
         initial: What the student took over from an older model, be it in an earlier start of the run.
+        auto: What a look at the teachers made of the settings, likewise.
 
     Raises:
         HeadstartError: The FLOPs of an operator are not known; names it.
@@ -93,13 +99,16 @@ def known_before(session: Session, teacher_paths: Mapping[str, Path], initial: I
         "higher_is_better": session.task.higher_is_better,
         "teachers": _teacher_costs(session, teacher_paths, initial),
         "init": initial,
+        "auto": auto,
         "settings": recipe.model_dump(mode="json"),
         "environment": environment(session.device),
     }
     return KnownBefore(
         recipe,
         total_steps,
-        student_flops=_student_flops(session) + projection_flops(session) + (initial.flops if initial else 0),
+        student_flops=_student_flops(session)
+        + projection_flops(session)
+        + sum(spent.flops for spent in (initial, auto) if spent is not None),
         teacher_flops=_by_step(session, flops),
         teacher_seconds=_by_step(session, partial(_forward_seconds, session)),
         others=others,

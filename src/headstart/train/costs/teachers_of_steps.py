@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import HiddenLoss, Teacher, Window
+from headstart.distill.flops import on_meta
 from headstart.distill.hidden.states import states_at
 from headstart.distill.projection import Logits
 from headstart.distill.targets.source import TargetSource
 from headstart.recipe.image_sizes import side_of_step
 from headstart.tasks.images.progressive import resized
-from headstart.train.costs.flops import on_meta
 from headstart.train.session import Session
 
 

@@ -18,7 +18,7 @@ from headstart.errors import HeadstartError
 from headstart.files import write_atomically
 from headstart.recipe.load import dump_recipe, load_recipe
 from headstart.recipe.recipe import Recipe
-from headstart.records import InitRecord, RunRecord, read_record, write_record
+from headstart.records import AutoRecord, InitRecord, RunRecord, read_record, write_record
 from headstart.teachers import DESCRIPTION_KEY
 from headstart.teachers.find import RECORD, WEIGHTS
 from headstart.train import ranks
@@ -28,6 +28,7 @@ from headstart.train.state.checkpoint import remove, remove_checkpoints
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
 INITIAL = "init.json"
+AUTO = "auto.json"
 _CHANGES = 3  # told of a recipe that is another one
 _LOOK_EVERY = 0.2  # seconds
 _SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a new file
@@ -36,7 +37,8 @@ _SEEN_WITHIN = 30.0  # seconds that a network's file system may take to show a n
 class RunFolder:
     """A folder with `recipe.yaml`, `metrics.jsonl`, `model.safetensors`, `record.json`; checkpoints while it runs.
 
-    And an empty `.lock`, see `claimed`; and `init.json`, where the student took its first weights from an older model.
+    And an empty `.lock`, see `claimed`; `init.json`, where the student took its first weights from an older model; and
+    `auto.json`, where settings were chosen by a look at the teachers.
 
     Of several processes one writes; the methods do nothing on the others.
 
@@ -99,6 +101,17 @@ class RunFolder:
         """What `keep_initial` wrote."""
         path = self.path / INITIAL
         return read_record(InitRecord, path) if path.exists() else None
+
+    def keep_auto(self, auto: AutoRecord) -> None:
+        """Write down what a look at the teachers made of the settings: a run that is resumed does not look again."""
+        if ranks.is_main():
+            with _writing(self.path):
+                write_record(auto, self.path / AUTO)
+
+    def auto(self) -> AutoRecord | None:
+        """What `keep_auto` wrote."""
+        path = self.path / AUTO
+        return read_record(AutoRecord, path) if path.exists() else None
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line of metrics."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from headstart.recipe.recipe import Recipe
 from headstart.teachers.find import RECORD
 from headstart.train.state.checkpoint import checkpoints
-from headstart.train.state.run_folder import INITIAL, METRICS, RECIPE, same_recipe
+from headstart.train.state.run_folder import AUTO, INITIAL, METRICS, RECIPE, same_recipe
 
 _LENGTH = ("epochs", "steps")
 
@@ -32,7 +32,7 @@ def take_over(shorter: Sequence[Path], recipe: Recipe, folder: Path) -> None:
     for path in reversed(shorter):
         last = next(iter(checkpoints(path)), None)
         if last is not None and (path / RECORD).exists() and same_recipe(path / RECIPE, recipe, but=_LENGTH):
-            for name in (METRICS, INITIAL):
+            for name in (METRICS, INITIAL, AUTO):
                 if (path / name).exists():
                     shutil.copyfile(path / name, folder / name)
             _copy(last, folder / last.name)

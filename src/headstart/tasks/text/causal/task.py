@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -136,6 +136,11 @@ class CausalLM(PackedText):
         if (tokens_per_byte := self._tokens_per_byte()) is not None:
             others["bits_per_byte"] = mean / math.log(2) * tokens_per_byte
         return Evaluation(mean, others, int(rows))
+
+    def held_out(self, size: int) -> Iterator[Batch]:
+        """The held-out sequences to judge on."""
+        for samples in torch.split(self._judged(), size):
+            yield Batch(*self._shifted(self._tokens(self.corpus.held_out, samples)), samples, 0)
 
     def _shifted(self, tokens: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """What the model is given, and the token after each place but a sequence's last: the one place that shifts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from headstart.distill.inputs import each_tensor
 from headstart.distill.projection import Logits, as_logits
 from headstart.errors import HeadstartError
 
@@ -94,7 +95,7 @@ def step_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> int:
 
     Args:
         model: The student.
-        inputs: A tensor, or a mapping of tensors.
+        inputs: A tensor, or tensors in whatever container `each_tensor` looks into.
         forward: From model and inputs to logits, or what they can be made of: making them is counted.
 
     Raises:
@@ -119,9 +120,7 @@ def forward_flops(model: nn.Module, inputs: Any, forward: Forward = _call) -> in
 
 def on_meta(inputs: Any) -> Any:
     """A batch's inputs without their values."""
-    if isinstance(inputs, Mapping):
-        return {name: value.to("meta") for name, value in inputs.items()}
-    return inputs.to("meta")
+    return each_tensor(lambda tensor: tensor.to("meta"), inputs)
 
 
 def _is_linear(packet: Any) -> bool:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from headstart.distill.flops import count_flops, forward_flops, step_flops
 from headstart.errors import HeadstartError
 from headstart.tasks.images.resnet import ResNet
-from headstart.train.costs.flops import count_flops, forward_flops, step_flops
 
 BATCH, HEIGHT, WIDTH = 3, 10, 6
 CONVOLUTION = 2 * BATCH * HEIGHT * WIDTH * 5 * 4 * 3 * 3

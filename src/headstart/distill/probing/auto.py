@@ -1,0 +1,110 @@
+"""A Distiller whose settings follow from a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from headstart.distill.distiller import Distiller
+from headstart.distill.pool.pool import TeacherPool, as_pool
+from headstart.distill.pool.teacher import Teacher
+from headstart.distill.probing.choice import Choice, choose
+from headstart.distill.probing.probe import Teachers, probe
+from headstart.distill.probing.record import Probe
+from headstart.distill.stopping import latest_stop
+from headstart.distill.window import Window
+from headstart.errors import HeadstartError
+
+WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Settings that follow from a probe. `print` it for what was chosen, and why.
+
+    Attributes:
+        probe: What was found.
+        choice: What follows from it.
+        pool: The teachers asked, each calibrated; all of them where none is of use.
+        settings: What a Distiller is given beside them.
+    """
+
+    probe: Probe
+    choice: Choice
+    pool: TeacherPool
+    settings: dict[str, Any]
+
+    def distiller(self) -> Distiller:
+        """A Distiller with these settings; where no teacher is of use it asks none, and the loop stays the same."""
+        return Distiller(self.pool, **self.settings)
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        return "\n".join([*self.probe.notes(), *self.choice.reasons, f"Distiller(pool, {told})"])
+
+
+def auto(
+    teachers: Teachers,
+    student: nn.Module,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    total_steps: int,
+    warmup: float | None = None,
+    seed: int = 0,
+    **looking: Any,
+) -> Auto:
+    """Probe teachers, and choose: whom to ask, calibrated how, on which steps; the window then closes by itself.
+
+    What it chooses is all in `pool` and `settings`, which can be printed and written down as they are. Nothing about it
+    depends on the clock where FLOPs can be counted.
+
+    Args:
+        teachers: As in `Distiller`.
+        student: The model that is to be trained, before its first step; it is not touched.
+        batches: As in `probe`.
+        total_steps: Optimiser steps of the whole training.
+        warmup: As in `Distiller`: the fraction of training in which the learning rate rises. Default: the Distiller's.
+        seed: Of the draw.
+        looking: Further arguments of `probe`: head, class_dim, forward, autocast, trained, progress.
+
+    Raises:
+        HeadstartError: As `probe`.
+        TeacherError: As `probe`.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> student, noise = nn.Linear(2, 3), nn.Linear(2, 3)
+        >>> batch = torch.randn(300, 2), torch.randint(3, (300,))
+        >>> chosen = auto(noise, student, [batch], total_steps=100)
+        >>> chosen.choice.asked, chosen.settings["stop"]
+        ((), 0.0)
+        >>> chosen.distiller().closed
+        True
+    """
+    if "window" in looking:
+        raise HeadstartError("auto: the window closes by itself; leave window out, or make a Distiller with your own")
+    pool = as_pool(teachers)
+    head, class_dim = looking.get("head"), looking.get("class_dim")
+    window = Window(stop=latest_stop("auto", None))
+    found = probe(pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, **looking})
+    choice = choose(found)
+    settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head, "class_dim": class_dim}
+    settings |= {"weight": WEIGHT}
+    settings |= {"loss": "mse"} if head == "values" else {"temperature": choice.temperature}
+    if not choice.asked:
+        return Auto(found, choice, pool, settings | {"stop": 0.0})
+    if found.head == "classes":  # what it measures is there for these
+        settings |= {"stop": "auto"} | ({} if warmup is None else {"warmup": warmup})
+    return Auto(found, choice, _asked(pool, choice, seed), settings | {"every": choice.every})
+
+
+def _asked(pool: TeacherPool, choice: Choice, seed: int) -> TeacherPool:
+    kept = [teacher for teacher in pool.teachers if teacher.name in choice.asked]
+    for teacher in kept:
+        assert isinstance(teacher, Teacher)
+        teacher.temperature *= choice.temperatures.get(teacher.name, 1.0)
+    return TeacherPool(kept, weights=[choice.weights[teacher.name] for teacher in kept], seed=seed)

@@ -1,0 +1,95 @@
+"""What a probe's figures make of the settings: whom to ask, how often, and at which temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headstart.distill.probing.record import Probe, TeacherProbe
+from headstart.distill.probing.worth import cadence
+
+SOFT = 4.0  # T of the loss
+_FEW = 100  # classes, up to which there is one: of thousands a softened teacher says mostly that they are many
+_TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
+_DIGITS = 3  # of a temperature
+_SHARPEST = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whom to ask, how often, and at which temperature.
+
+    Attributes:
+        weights: Of each teacher by name, in the order that they were given in: tenths of the best one's, 0 for those
+            left out.
+        temperatures: Of each, what calibrates it; none where there are no temperatures.
+        every: Ask on every k-th step of the window.
+        temperature: T of the loss, of teachers so calibrated.
+        reasons: Sentences, for people.
+    """
+
+    weights: dict[str, float]
+    temperatures: dict[str, float]
+    every: int
+    temperature: float
+    reasons: tuple[str, ...]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of those asked."""
+        return tuple(name for name, weight in self.weights.items() if weight)
+
+
+def choose(probe: Probe) -> Choice:
+    """The settings that follow from a probe; a pure function of it, so that all processes and a resumed run agree.
+
+    Weights go by what each teacher may gain: its speed-up above 1, beside the best one's. The pool is asked on
+    every step unless that, in the mean, takes more than the student's step itself. Both go by FLOPs, which do not
+    depend on the clock, wherever these can be counted.
+
+    T of the loss is 4 where there are few classes, 1 where there are many, as in vocabularies: so the trials of
+    docs/auto.md and the recipes of text have it.
+
+    A teacher is not made more than twice as sharp as it is: where it is right in nearly all rows, as in those that it
+    has been trained on, the likeliest temperature says little of others.
+    """
+    gains = {teacher.name: teacher.speed_up - 1.0 for teacher in probe.kept}
+    best = max(gains.values(), default=0.0)
+    weights = {teacher.name: _weight(gains.get(teacher.name, 0.0), best) for teacher in probe.teachers}
+    asked = [teacher for teacher in probe.teachers if weights[teacher.name]]
+    known = {teacher.name: teacher.temperature for teacher in probe.teachers if teacher.temperature is not None}
+    temperatures = {name: float(f"{max(_SHARPEST, value):.{_DIGITS}g}") for name, value in known.items()}
+    total = sum(weights.values())
+    cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
+    every = cadence(cost)
+    softened = SOFT if probe.outputs <= _FEW else 1.0
+    return Choice(weights, temperatures, every, softened, _reasons(probe, weights, temperatures, every, cost))
+
+
+def _weight(gain: float, best: float) -> float:
+    return round(_TENTHS * gain / best) / _TENTHS if gain > 0.0 else 0.0
+
+
+def _cost(teacher: TeacherProbe) -> float:
+    return (teacher.time if teacher.cost is None else teacher.cost) or 0.0
+
+
+def _reasons(
+    probe: Probe, weights: dict[str, float], temperatures: dict[str, float], every: int, cost: float
+) -> tuple[str, ...]:
+    lines = []
+    for teacher in probe.ranked:
+        if weights[teacher.name]:
+            calibrated = f", calibrated by T = {temperatures[teacher.name]:g}" if teacher.name in temperatures else ""
+            lines.append(
+                f"{teacher.name}: asked, weight {weights[teacher.name]:g}{calibrated}; may save {teacher.saving:.0%} "
+                f"of the steps, must save {teacher.break_even:.0%}"
+            )
+        else:
+            why = teacher.dropped or "it may gain too little beside the best one"
+            lines.append(f"{teacher.name}: not asked: {why}")
+    if any(weights.values()):
+        how_often = "on every step" if every == 1 else f"on every step number {every}"
+        lines.append(f"asked {how_often} of the window, at {cost:.2f} of the student's step each")
+    else:
+        lines.append("no teacher is of use: training goes on without distillation")
+    return tuple(lines)

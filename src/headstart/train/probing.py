@@ -1,0 +1,245 @@
+"""A look at the teachers of a recipe, and the settings that it leaves open decided by that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from headstart.distill import Teacher
+from headstart.distill.flops import forward_flops
+from headstart.distill.objective import labelled
+from headstart.distill.probing import Probe, choose, probe
+from headstart.distill.targets.source import numbered
+from headstart.generators import generators_untouched
+from headstart.precision import AUTOCAST
+from headstart.recipe.automatic import decided, provisional
+from headstart.recipe.distill_section import Distill
+from headstart.recipe.recipe import Recipe
+from headstart.recipe.step_kinds import steps_of, window_of
+from headstart.records import AutoRecord
+from headstart.tasks import Batch, Task
+from headstart.tasks.images.losses import soft_labels
+from headstart.teachers import TeacherEntry, find_teacher
+from headstart.train import ranks
+from headstart.train.build_task import build_task
+from headstart.train.load_pool import load_one
+
+_ROWS = 1024  # labelled rows that are enough to look at
+_FEWEST, _MOST = 2, 8  # batches
+_PRICE = 0.01  # of the training, about, that a look may take
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Looked:
+    """A probe of a recipe's teachers.
+
+    Attributes:
+        probe: What was found.
+        rows: Which rows were looked at, in words.
+        seconds: That it took, without reading teachers and data.
+        flops: Of its forwards.
+    """
+
+    probe: Probe
+    rows: str
+    seconds: float
+    flops: float
+
+
+def look_at_teachers(
+    recipe: Recipe,
+    task: Task,
+    device: torch.device,
+    paths: Mapping[str, Path],
+    *,
+    timed: bool = False,
+    progress: Progress | None = None,
+) -> Looked:
+    """Probe the teachers of a recipe, one after the other, with a student that is made for it and let go.
+
+    The rows are training samples that are set aside from the student where the recipe sets any aside that it is not
+    judged by, else the first batches that it trains on. The window is the recipe's, and the compute of its whole
+    training is held against what the teachers' took, where they are runs.
+
+    Args:
+        recipe: With a `distill` section and a precision.
+        task: The student's.
+        device: Where it trains.
+        paths: Run folders of the teachers that the recipe describes.
+        timed: As in `probe`.
+        progress: As there.
+
+    Raises:
+        HeadstartError: As `probe`.
+        TeacherError: A teacher cannot be read or does not fit.
+    """
+    assert recipe.distill is not None
+    batches, rows = _batches(recipe, task)
+    loading = _Loading(recipe, paths, task)
+    with generators_untouched():
+        student = task.build_model().to(device)
+        begin = time.perf_counter()
+        found = probe(
+            loading.teachers(recipe.distill.teachers),
+            student,
+            [(batch.inputs, _labels(batch, task)) for batch in batches],
+            head="classes",
+            forward=task.forward,
+            autocast=AUTOCAST[recipe.train.precision],
+            window=window_of(provisional(recipe.distill)),
+            total_steps=steps_of(recipe, task.samples) * _parts(recipe),
+            trained=_trained(recipe, paths),
+            timed=timed,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - begin - loading.seconds
+        flops = _flops(found, student, batches, task)
+    return Looked(found, rows, seconds, flops)
+
+
+def decide(
+    recipe: Recipe,
+    task: Task,
+    device: torch.device,
+    paths: Mapping[str, Path],
+    known: AutoRecord | None = None,
+) -> tuple[Recipe, AutoRecord | None]:
+    """The recipe with settings in place of those that it leaves to a probe; of several processes the first one looks.
+
+    Args:
+        recipe: As `look_at_teachers` takes it.
+        task: As there.
+        device: As there.
+        paths: As there.
+        known: What was chosen before: a run that goes on looks at nothing anew.
+
+    Returns:
+        The recipe, without a `distill` section where no teacher is of use; and what was chosen, None where there was
+        nothing to choose.
+    """
+    if recipe.distill is None or not recipe.distill.undecided:
+        return recipe, None
+    found = known
+    if found is None and ranks.is_main():
+        found = _chosen(recipe, look_at_teachers(recipe, task, device, paths))
+    ranks.wait_for_slow_ones()
+    found = ranks.from_main(lambda: found)
+    assert found is not None
+    section = None if found.distill is None else type(recipe.distill).model_validate(found.distill)
+    return recipe.model_copy(update={"distill": section}), found
+
+
+def _chosen(recipe: Recipe, looked: Looked) -> AutoRecord:
+    assert recipe.distill is not None
+    choice = choose(looked.probe)
+    section = decided(recipe.distill, choice)
+    return AutoRecord(
+        distill=None if section is None else section.model_dump(mode="json"),
+        reasons=list(choice.reasons),
+        rows=looked.rows,
+        probe=looked.probe.to_dict(),
+        seconds=looked.seconds,
+        flops=looked.flops,
+    )
+
+
+@dataclass
+class _Loading:
+    """Teachers read one after the other, and how long that takes."""
+
+    recipe: Recipe
+    paths: Mapping[str, Path]
+    task: Task
+    seconds: float = field(default=0.0, init=False)
+
+    def teachers(self, entries: list[TeacherEntry]) -> Iterator[Teacher]:
+        for entry in entries:
+            begin = time.perf_counter()
+            teacher = load_one(entry, self.paths, self.task, autocast=AUTOCAST[self.recipe.train.precision])
+            self.seconds += time.perf_counter() - begin
+            yield teacher
+
+
+def _batches(recipe: Recipe, task: Task) -> tuple[list[Batch], str]:
+    """Micro-batches to look at, and which rows they are of."""
+    size, most = recipe.train.batch_size // _parts(recipe), _affordable(recipe, task)
+    aside = _set_aside(recipe)
+    if aside is None:
+        make = partial(task.batch, size=recipe.train.batch_size, part=0, parts=_parts(recipe))
+        told = "the first training batches, which the student trains on, too (data.tuning would set others aside)"
+        return _enough((make(step) for step in range(_MOST)), most), told
+    key, evaluate = aside
+    judged = recipe.model_copy(update={"data": recipe.data.model_copy(update={"evaluate": evaluate})})
+    held_out = build_task(judged, ranks.connect().device).held_out(size)
+    return _enough(islice(held_out, _MOST), most), f"training samples set aside by data.{key}"
+
+
+def _set_aside(recipe: Recipe) -> tuple[str, str] | None:
+    """The key that sets samples aside, and how they are judged on; none by which the run itself is judged."""
+    judged = getattr(recipe.data, "evaluate", "test")
+    for key, evaluate in (("tuning", "tuning"), ("holdout", "validation")):
+        if getattr(recipe.data, key, 0) and judged == "test":
+            return key, evaluate
+    return ("tuning", "tuning") if getattr(recipe.data, "tuning", 0) and judged == "validation" else None
+
+
+def _affordable(recipe: Recipe, task: Task) -> int:
+    """How many micro-batches to look at, were each teacher of the student's size: a forward is a third of a step."""
+    assert recipe.distill is not None
+    steps = steps_of(recipe, task.samples) * _parts(recipe)
+    return max(_FEWEST, int(_PRICE * steps * 3 / (1 + len(recipe.distill.teachers))))
+
+
+def _enough(batches: Iterator[Batch], most: int) -> list[Batch]:
+    """The first ones that have enough labelled rows, or as many as are affordable."""
+    found: list[Batch] = []
+    rows = 0
+    for batch in batches:
+        found.append(batch)
+        rows += int(labelled(batch.labels).sum())
+        if len(found) >= most or (rows >= _ROWS and len(found) >= _FEWEST):
+            break
+    return found
+
+
+def _labels(batch: Batch, task: Task) -> Tensor:
+    return batch.labels if batch.mixed is None else soft_labels(batch, task.num_classes)
+
+
+def _parts(recipe: Recipe) -> int:
+    return recipe.train.accumulate * ranks.count()
+
+
+def _trained(recipe: Recipe, paths: Mapping[str, Path]) -> dict[str, float]:
+    """FLOPs of the teachers' trainings, where they are known, by the names that a pool gives them."""
+    assert recipe.distill is not None
+    specs = recipe.distill.specs
+    records = [find_teacher(paths.get(spec, spec)).record for spec in specs]
+    known = zip(numbered(specs), records, strict=True)
+    return {name: record.flops for name, record in known if record is not None and record.flops}
+
+
+def _flops(found: Probe, student: nn.Module, batches: list[Batch], task: Task) -> float:
+    """Of the student's forwards and the teachers'; the batches are alike."""
+    own = forward_flops(student, batches[0].inputs, task.forward)
+    teachers = sum((teacher.cost or 0.0) * (found.step_flops or 0.0) for teacher in found.teachers)
+    return len(batches) * (own + teachers)
+
+
+def told(record: AutoRecord) -> list[str]:
+    """What was chosen, for people: sentences, and the section to copy, as far as it is not at its defaults."""
+    section = record.distill
+    if section is not None:
+        section = Distill.model_validate(section).model_dump(mode="json", exclude_defaults=True)
+    fixed = yaml.safe_dump({"distill": section}, sort_keys=False, allow_unicode=True, default_flow_style=None).rstrip()
+    return [f"looked at {record.rows}", *record.reasons, "the same as fixed settings:", *fixed.splitlines()]
