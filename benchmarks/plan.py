@@ -51,7 +51,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 QUICK = {"train.batch_size": 8}
 WARM_UP = 3  # steps, which do not count
 _RESAMPLED = 2000
-_BLOCK = 5  # pairs of steps, which a neighbour on the machine may slow together
+_BLOCK = 2  # pairs of steps: one ABBA
 
 
 class Outcome(NamedTuple):
@@ -79,7 +79,7 @@ def shortened(name: str, steps: int, folder: Path, *, quick: bool = False) -> Re
     file, changes = RECIPES[name]
     read = load_recipe(ROOT / "recipes" / f"{file}.yaml").model_copy(update={"race": None})
     run: dict[str, Any] = {"steps": steps, "epochs": None, "trackers": [], "precision": "fp32"}
-    length: dict[str, Any] = {f"train.{key}": value for key, value in run.items()}
+    length = {f"train.{key}": value for key, value in run.items()}
     recipe = varied(read, {**changes, **length, **(QUICK if quick else {})}, name)
     places: dict[str, str] = {}
     for spec, made in teacher_recipes(recipe, [recipe]).items():
@@ -157,7 +157,7 @@ def ratio_of_sums(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, f
     """
     values = np.array(pairs)
     draws, generator = np.zeros((_RESAMPLED, 2)), np.random.default_rng(0)
-    for part in np.array_split(values, max(1, min(10, len(values) // _BLOCK))):
+    for part in np.array_split(values, max(1, min(10, len(values) // 10))):
         size = min(_BLOCK, len(part))
         count = -(-len(part) // size)
         begins = generator.integers(0, len(part) - size + 1, (_RESAMPLED, count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import plan
 import pytest
 from plan import RECIPES, ROOT, Outcome, figures_of, ratio_of_sums
@@ -21,12 +22,13 @@ def test_there_are_enough_recipes_and_all_distil() -> None:
 
 
 def test_a_ratio_is_that_of_the_sums_and_its_interval_of_blocks() -> None:
-    first, second = [(1.0, 2.0), (1.0, 2.2)] * 25, [(1.0, 1.0)] * 50
-    value, low, high = ratio_of_sums([*first, *second])
-    assert value == pytest.approx((2.1 * 50 + 50) / 100)
-    assert low < value < high
-    # The parts of a run do not mix: one in which nothing varies has no part in the interval.
-    assert high - low < 0.02
+    noise = np.random.default_rng(0).normal(0, 0.1, 50)
+    pairs = [*((1.0, 2.1 + error) for error in noise), *[(1.0, 1.0)] * 50]
+    value, low, high = ratio_of_sums(pairs)
+    assert value == pytest.approx((50 * 2.1 + noise.sum() + 50) / 100)
+    # The parts of a run do not mix: one in which nothing varies has no share in the interval.
+    error = 1.96 * 0.1 * np.sqrt(50) / 100
+    assert low < value < high and 0.6 * error < (high - low) / 2 < 1.4 * error
 
 
 def test_errors_are_relative_and_the_worst_counts() -> None:
