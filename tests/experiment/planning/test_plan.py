@@ -110,6 +110,15 @@ def test_a_way_that_is_not_possible_says_why(
     assert [one for one, _ in refused] == [kind] and why in refused[0][1]
 
 
+def test_what_a_look_before_training_decides_is_planned_at_its_dearest(tiny_data: Path, teachers: list[str]) -> None:
+    distill = {"teachers": teachers, "temperature": "auto", "every": "auto", "weights": "auto"}
+    found = planned(tiny_recipe(tiny_data, distill=distill))
+    assert "temperature, every, weights: auto) is planned at its dearest" in found.reasons[-1]
+    refused = [(way.kind, way.refused) for way in found.ways if way.refused]
+    assert [kind for kind, _ in refused] == ["cached"] and "decided before each training" in refused[0][1]
+    assert [way.name for way in found.ways if way.own] == ["window 0.5"]
+
+
 def test_of_cached_targets_the_live_teachers_are_timed(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
     recipe = tiny_recipe(tiny_data, distill={"teachers": teachers[:1], "cache": str(tmp_path / "not there yet")})
     found = planned(recipe)

@@ -37,13 +37,15 @@ class Bench:
     Args:
         recipe: With or without `distill`; of cached targets the live teachers are taken.
         paths: Where the teachers lie that the recipe describes.
+        asked: The recipe as it was asked for, with what is still to be decided; it says which ways there are.
 
     Raises:
         HeadstartError: As `Session`.
     """
 
-    def __init__(self, recipe: Recipe, paths: Mapping[str, Path]) -> None:
-        self._asked = live = recipe if recipe.distill is None else with_distill(recipe, cache=None)
+    def __init__(self, recipe: Recipe, paths: Mapping[str, Path], asked: Recipe) -> None:
+        self._asked = asked if asked.distill is None else with_distill(asked, cache=None)
+        live = recipe if recipe.distill is None else with_distill(recipe, cache=None)
         # Steps with a fixed window: those that look for an automatic stop are timed beside them.
         fixed = live if live.distill is None else with_distill(live, stop=1.0, cap=None)
         self.recipe = endless(live, None) if live.distill is None else always_distilling(fixed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,7 @@ from headstart.experiment.planning.measure import (
 from headstart.experiment.planning.stand_ins import StandIn, stand_in, trained_at
 from headstart.experiment.planning.ways import Costs, distilled_sides, ways_of
 from headstart.experiment.train_teachers import teacher_recipes
+from headstart.recipe.automatic import provisional
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import sides_of
 from headstart.recipe.recipe import Recipe
@@ -74,15 +75,18 @@ def plan_recipe(
     ranks.connect()
     if ranks.count() > 1:
         raise RecipeError("headstart plan times a single process; start it without torchrun or accelerate launch")
-    recipe = settled(recipe.model_copy(update={"race": None}))
+    asked = settled(recipe.model_copy(update={"race": None}))
+    recipe = asked.model_copy(update={"distill": None if asked.distill is None else provisional(asked.distill)})
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="headstart-plan-")))
         described = teacher_recipes(recipe, [recipe.model_copy(update={"distill": _live(recipe)})])
         paths = trained_at(described, teachers)
         missing = {name: stand_in(made, temporary / name) for name, made in described.items() if name not in paths}
         places = {**paths, **{name: made.path for name, made in missing.items()}}
-        bench = stack.enter_context(closing(Bench(recipe, places)))
-        return _Plan(recipe, bench, places, missing).record(begin, seconds, progress)
+        bench = stack.enter_context(closing(Bench(recipe, places, asked)))
+        found = _Plan(recipe, bench, places, missing).record(begin, seconds, progress)
+    undecided = asked.distill.undecided if asked.distill is not None else []
+    return found.model_copy(update={"reasons": [*found.reasons, *_of_undecided(undecided)]})
 
 
 class _Plan:
@@ -227,6 +231,16 @@ class _Plan:
         if getattr(self.recipe.data, "streaming", False):
             return None
         return self.steps * self.recipe.train.batch_size / self.session.task.samples
+
+
+def _of_undecided(keys: Sequence[str]) -> list[str]:
+    """What is to be known where a look before training decides settings (docs/auto.md)."""
+    if not keys:
+        return []
+    return [
+        f"what the look before training decides (distill.{', '.join(keys)}: auto) is planned at its dearest, every "
+        "teacher on every step of the window; the look itself is not among these figures"
+    ]
 
 
 def _live(recipe: Recipe) -> Distill | None:
