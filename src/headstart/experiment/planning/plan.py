@@ -40,6 +40,7 @@ from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.costs.planned import PlannedCache, PlannedTeacher, PlanRecord, WayName
 from headstart.train.initial_weights import start_from
 from headstart.train.precision import settled
+from headstart.train.session import with_all_teachers
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -74,7 +75,8 @@ def plan_recipe(
     ranks.connect()
     if ranks.count() > 1:
         raise RecipeError("headstart plan times a single process; start it without torchrun or accelerate launch")
-    recipe = settled(recipe.model_copy(update={"race": None}))
+    # What a look at the teachers would leave out is not known yet: the plan is of all of them.
+    recipe = with_all_teachers(settled(recipe.model_copy(update={"race": None})))
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="headstart-plan-")))
         described = teacher_recipes(recipe, [recipe.model_copy(update={"distill": _live(recipe)})])
