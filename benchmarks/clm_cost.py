@@ -136,6 +136,7 @@ def by_hand(session: Session) -> Step:
         logits = full_logits(student, batch.inputs)
         loss = F.cross_entropy(logits, batch.labels)
         if teacher is not None and distill is not None:
+            assert distill.temperature != "auto"
             with torch.no_grad():
                 targets = full_logits(teacher, batch.inputs) / temperature
             log_q, p = F.log_softmax(logits / temperature, dim=-1), F.softmax(targets, dim=-1)

@@ -56,7 +56,7 @@ def test_without_teachers_it_is_refused() -> None:
     [
         ({"temperature": "auto", "cache": "c"}, "distill.temperature=auto is decided before each training, and cached"),
         (
-            {"every": "auto", "hidden": {"layer": "a", "teacher_layer": "b"}},
+            {"every": "auto", "hidden": {}},
             "distill.every=auto looks at what teachers say",
         ),
         ({"weights": "auto", "residence": "sharded"}, r"distill.weights=auto looks at one teacher after the other"),

@@ -87,7 +87,7 @@ class Session:
         torch.manual_seed(train.seed)
         self.task: Task = build_task(recipe, self.accelerator.device)
         ranks.wait_for_slow_ones()  # of which some may have filled a cache of their own
-        self.recipe = recipe = _with_all_teachers(recipe) if decide is None else decide(recipe, self.task, self.device)
+        self.recipe = recipe = with_all_teachers(recipe) if decide is None else decide(recipe, self.task, self.device)
         self.total_steps = steps_of(recipe, self.task.samples)
         model = self.task.build_model()
         self.initial = self._initialised(model, teacher_paths or {}) if initialise else None
@@ -310,7 +310,8 @@ class Session:
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
 
-def _with_all_teachers(recipe: Recipe) -> Recipe:
+def with_all_teachers(recipe: Recipe) -> Recipe:
+    """A recipe as it is at most where it leaves settings to a look at its teachers: all of them, on all steps."""
     if recipe.distill is None or not recipe.distill.undecided:
         return recipe
     return recipe.model_copy(update={"distill": provisional(recipe.distill)})

@@ -50,6 +50,11 @@ def test_steps_flops_and_teachers_are_those_of_the_run(tiny_data: Path, teachers
     assert found.recommended in {way.name for way in found.ways} and found.reasons
 
 
+def test_what_a_look_at_the_teachers_would_decide_is_planned_at_its_most(tiny_data: Path, teachers: list[str]) -> None:
+    found = planned(tiny_recipe(tiny_data, distill={"teachers": teachers, "weights": "auto", "temperature": "auto"}))
+    assert len(found.teachers) == len(teachers) and {"plain", "automatic"} <= {way.kind for way in found.ways}
+
+
 def test_a_cache_is_as_large_as_it_will_be(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
     recipe = tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 0.5}, data__seed=3)
     found = planned(recipe)

@@ -27,7 +27,6 @@ from headstart.experiment.planning.measure import (
 from headstart.experiment.planning.stand_ins import StandIn, stand_in, trained_at
 from headstart.experiment.planning.ways import Costs, distilled_sides, ways_of
 from headstart.experiment.train_teachers import teacher_recipes
-from headstart.recipe.automatic import provisional
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import sides_of
 from headstart.recipe.recipe import Recipe
@@ -41,6 +40,7 @@ from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.costs.planned import PlannedCache, PlannedTeacher, PlanRecord, WayName
 from headstart.train.initial_weights import start_from
 from headstart.train.precision import settled
+from headstart.train.session import with_all_teachers
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def plan_recipe(
     if ranks.count() > 1:
         raise RecipeError("headstart plan times a single process; start it without torchrun or accelerate launch")
     asked = settled(recipe.model_copy(update={"race": None}))
-    recipe = asked.model_copy(update={"distill": None if asked.distill is None else provisional(asked.distill)})
+    recipe = with_all_teachers(asked)
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="headstart-plan-")))
         described = teacher_recipes(recipe, [recipe.model_copy(update={"distill": _live(recipe)})])
