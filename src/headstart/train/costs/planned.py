@@ -178,7 +178,7 @@ def saving_needed(overhead: float, before: float = 0.0) -> float:
         1 or more where `before` alone takes as long as the plain run.
 
     Example:
-        >>> saving_needed(0.25)
+        >>> round(saving_needed(0.25), 3)
         0.2
         >>> round(saving_needed(0.25, before=0.5), 3)
         0.6
