@@ -24,15 +24,14 @@ from typing import Any
 import torch
 from overhead import check_same_loss, table_line
 from overhead_steps import TOTAL_STEPS
-from torch import Tensor, nn
-from torch.nn import functional as F
+from text_steps import by_hand, made_up_text, trained
+from torch import Tensor
 
 from headstart.distill.fused import linear
 from headstart.distill.hidden.states import states_at
 from headstart.recipe.load import load_recipe, varied
 from headstart.recipe.recipe import ClmRecipe, Recipe
 from headstart.tasks.text.causal.tokenizer import END, wrap_bpe
-from headstart.train.optimizer import build_optimizer
 from headstart.train.run import train
 from headstart.train.session import Session
 from peak_memory import peak_allocated
@@ -56,32 +55,15 @@ BATCH, LONGER = 8, 8  # sequences of a step; times as many where memory is measu
 GOALS = {"distilling_step_ratio": 0.8, "hidden_step_ratio": 1.03, "memory_above_plain_in_chunks": 1.1}
 
 
-def made_up_text(recipe: ClmRecipe, folder: Path) -> dict[str, Any]:
-    """Write text of random words, and a tokenizer with as many tokens as the recipe's, to a folder.
-
-    Returns:
-        The overrides that make the recipe use them.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = [f"w{number}" for number in range(recipe.data.vocab_size - 1)]
-    vocabulary = {token: number for number, token in enumerate((END, *words))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wrap_bpe(tokenizer).save_pretrained(folder / "tokenizer")
-    for split, sequences in (("train", LONGER * recipe.train.batch_size), ("test", 2)):
-        drawn = torch.randint(len(words), (sequences * recipe.data.length,)).tolist()
-        (folder / f"{split}.txt").write_text(" ".join(words[number] for number in drawn), encoding="utf-8")
-    return {"data.name": str(folder), "data.tokenizer": str(folder / "tokenizer")}
-
-
 def made_recipe(overrides: Sequence[str], folder: Path) -> ClmRecipe:
     """The recipe, with made-up text and teachers of one step."""
     recipe: Recipe = load_recipe(RECIPE, [f"train.batch_size={BATCH}", *overrides])
     assert isinstance(recipe, ClmRecipe)
     text = folder / "text"
     text.mkdir()
-    changed = varied(recipe, {**SAME_WORK, **made_up_text(recipe, text)}, "the same work at each step")
+    sequences = LONGER * recipe.train.batch_size
+    files = made_up_text(recipe, text, special=[END], unknown=END, wrap=wrap_bpe, sequences=sequences)
+    changed = varied(recipe, {**SAME_WORK, **files}, "the same work at each step")
     assert isinstance(changed, ClmRecipe)
     for name, settings in changed.teachers.items():
         plain = changed.model_copy(update={"teachers": {}})
@@ -109,47 +91,6 @@ class Sessions:
 
     def _session(self, changes: dict[str, Any]) -> Session:
         return Session(varied(self.recipe, changes, "a step"), self._paths)
-
-
-def trained(session: Session) -> Step:
-    """The step that `headstart train` makes, always the same one."""
-
-    def step() -> Tensor:
-        for part in (session.distiller, session.hidden):
-            if part is not None:
-                part.current_step = 0
-        return session.train_step(0)
-
-    return step
-
-
-def by_hand(session: Session) -> Step:
-    """The session's step without headstart, except for its batch: all logits of both models, losses of torch's own."""
-    student, config, distill = session.student, session.recipe.train, session.recipe.distill
-    teacher = session.pool.live[0].module if session.pool is not None else None
-    optimizer = build_optimizer(student, config)
-    temperature = float(distill.temperature) if distill is not None else 1.0
-
-    def step() -> Tensor:
-        batch = session.task.batch(0, config.batch_size)
-        student.train()
-        logits = full_logits(student, batch.inputs)
-        loss = F.cross_entropy(logits, batch.labels)
-        if teacher is not None and distill is not None:
-            assert distill.temperature != "auto"
-            with torch.no_grad():
-                targets = full_logits(teacher, batch.inputs) / temperature
-            log_q, p = F.log_softmax(logits / temperature, dim=-1), F.softmax(targets, dim=-1)
-            divergence = temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
-            loss = (1.0 - distill.weight) * loss + distill.weight * divergence
-        torch.autograd.backward(loss)
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    return step
 
 
 def full_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -181,8 +122,8 @@ def comparisons(sessions: Sessions) -> dict[str, tuple[Step, Step]]:
     """
     plain, distilling, aligning = sessions.plain, sessions.distilling, sessions.aligning
     same_work = {
-        "distilling_step_ratio": (trained(distilling), by_hand(distilling)),
-        "plain_step_ratio": (trained(plain), by_hand(plain)),
+        "distilling_step_ratio": (trained(distilling), by_hand(distilling, full_logits)),
+        "plain_step_ratio": (trained(plain), by_hand(plain, full_logits)),
     }
     for name, (step, reference) in same_work.items():
         check_same_loss(name, step, reference, tolerance=1e-4)
@@ -199,7 +140,7 @@ def memory(sessions: Sessions) -> dict[str, Figure]:
     longer: dict[str, Callable[[], Step]] = {
         "plain": lambda: trained(sessions.longer(distill=None)),
         "distilling": lambda: trained(sessions.longer(**{"distill.teachers": ["earlier-run"]})),
-        "by hand": lambda: by_hand(sessions.longer(**{"distill.teachers": ["earlier-run"]})),
+        "by hand": lambda: by_hand(sessions.longer(**{"distill.teachers": ["earlier-run"]}), full_logits),
     }
     peaks = {}
     for name, make in longer.items():

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from overhead import check_same_loss, table_line
 from overhead_steps import TOTAL_STEPS
+from text_steps import by_hand, made_up_text, trained
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from headstart import Distiller
 from headstart.distill import cross_entropy
@@ -49,25 +49,6 @@ SAME_WORK: dict[str, Any] = {
 GOALS = {"masked_step_ratio": 1.03}
 
 
-def made_up_text(recipe: MlmRecipe, folder: Path) -> dict[str, Any]:
-    """Write text of random words, and a tokenizer with as many tokens as the recipe's, to a folder.
-
-    Returns:
-        The overrides that make the recipe use them.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = [f"w{number}" for number in range(recipe.data.vocab_size - len(SPECIAL))]
-    vocabulary = {token: number for number, token in enumerate((*SPECIAL, *words))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    wrap(tokenizer).save_pretrained(folder / "tokenizer")
-    for split, sequences in (("train", recipe.train.batch_size), ("test", 2)):
-        drawn = torch.randint(len(words), (sequences * recipe.data.length,)).tolist()
-        (folder / f"{split}.txt").write_text(" ".join(words[number] for number in drawn), encoding="utf-8")
-    return {"data.name": str(folder), "data.tokenizer": str(folder / "tokenizer")}
-
-
 def make_sessions(recipe: MlmRecipe, folder: Path) -> tuple[Session, Session]:
     """Bring the recipe to life twice, with a teacher (trained for one step) and without; the students are equal."""
     assert recipe.distill is not None
@@ -77,42 +58,6 @@ def make_sessions(recipe: MlmRecipe, folder: Path) -> tuple[Session, Session]:
     train(teacher, folder / "teacher")
     paths = {spec: folder / "teacher"}
     return Session(recipe, paths), Session(varied(recipe, {"distill": None}, "the plain step"))
-
-
-def trained(session: Session) -> Step:
-    """The step that `headstart train` makes, always the same one."""
-    return lambda: session.train_step(0)
-
-
-def by_hand(session: Session) -> Step:
-    """The session's step without headstart, except for its batch: the head sees the masked rows alone in both models.
-
-    Both losses are computed in float32 by torch's own functions.
-    """
-    student, config, distill = session.student, session.recipe.train, session.recipe.distill
-    teacher = teacher_of(session) if distill is not None else None
-    optimizer = build_optimizer(student, config)
-
-    def step() -> Tensor:
-        batch = session.task.batch(0, config.batch_size)
-        student.train()
-        logits = masked_logits(student, batch.inputs)
-        loss = F.cross_entropy(logits, batch.labels)
-        if teacher is not None and distill is not None:
-            assert distill.temperature != "auto"
-            with torch.no_grad():
-                targets = masked_logits(teacher, batch.inputs) / distill.temperature
-            log_q, p = F.log_softmax(logits / distill.temperature, dim=-1), F.softmax(targets, dim=-1)
-            divergence = distill.temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
-            loss = (1.0 - distill.weight) * loss + distill.weight * divergence
-        torch.autograd.backward(loss)
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    return step
 
 
 def masked_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -154,13 +99,6 @@ def at_all_positions(session: Session) -> Step:
     return step
 
 
-def teacher_of(session: Session) -> nn.Module:
-    """The module of the session's teacher."""
-    assert session.pool is not None
-    module: nn.Module = session.pool.live[0].module
-    return module
-
-
 def comparisons(distilling: Session, plain: Session) -> dict[str, tuple[Step, Step]]:
     """By figure: the step measured, and the one it is compared with.
 
@@ -169,8 +107,8 @@ def comparisons(distilling: Session, plain: Session) -> dict[str, tuple[Step, St
     """
     masked = trained(distilling)
     same_work = {
-        "masked_step_ratio": (masked, by_hand(distilling)),
-        "plain_step_ratio": (trained(plain), by_hand(plain)),
+        "masked_step_ratio": (masked, by_hand(distilling, masked_logits)),
+        "plain_step_ratio": (trained(plain), by_hand(plain, masked_logits)),
     }
     for name, (step, reference) in same_work.items():
         check_same_loss(name, step, reference)
@@ -223,7 +161,9 @@ def masked_lm_recipe(overrides: Sequence[str], folder: Path) -> MlmRecipe:
     assert isinstance(recipe, MlmRecipe)
     text = folder / "text"
     text.mkdir()
-    changed = varied(recipe, {**SAME_WORK, **made_up_text(recipe, text)}, "the same work at each step")
+    sequences = recipe.train.batch_size
+    files = made_up_text(recipe, text, special=SPECIAL, unknown="[UNK]", wrap=wrap, sequences=sequences)
+    changed = varied(recipe, {**SAME_WORK, **files}, "the same work at each step")
     assert isinstance(changed, MlmRecipe)
     return changed
 

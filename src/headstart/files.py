@@ -1,4 +1,4 @@
-"""Files that are written as a whole, or not at all."""
+"""Files that are written as a whole, or not at all; sizes in words."""
 
 from __future__ import annotations
 
@@ -41,3 +41,16 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def size_told(count: int) -> str:
+    """Bytes in words.
+
+    Example:
+        >>> size_told(2_735_188)
+        '2.7 MB'
+    """
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
+
+from headstart.timing import quickest
 
 Chosen = Literal["fp32", "bf16"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -21,7 +22,6 @@ AUTOCAST: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 # Instruction sets that oneDNN can be held to (ONEDNN_MAX_CPU_ISA) and that lack bfloat16.
 _WITHOUT = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
-_REPEATS = 3
 
 
 def chosen_for(precision: Precision, device: torch.device) -> Chosen:
@@ -69,7 +69,7 @@ def bf16_slowdown(device: torch.device) -> float:
         return lambda: (square @ square, F.conv2d(batch, weight, padding=1))
 
     with torch.no_grad():
-        return _shortest(work(torch.bfloat16), device) / _shortest(work(torch.float32), device)
+        return quickest(work(torch.bfloat16), device) / quickest(work(torch.float32), device)
 
 
 def slow_bf16(precision: str, device: torch.device) -> str:
@@ -103,15 +103,3 @@ def _processor_has_bf16() -> bool:
     # Names that torch does not promise to keep: without them the answer is the slower one, which is safe.
     known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in known)
-
-
-def _shortest(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of the quickest of a few calls; one before them makes what is made once."""
-    times = []
-    for _ in range(1 + _REPEATS):
-        begin = time.perf_counter()
-        work()
-        if device.type != "cpu":
-            torch.get_device_module(device).synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times[1:])

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
 import clm_cost
+import text_steps
 
 from headstart.records import read_record
 from peak_memory import peak_allocated
@@ -54,11 +55,11 @@ def test_steps_have_the_losses_of_the_formulas_each_time(tmp_path: Path) -> None
     task = F.cross_entropy(student, batch.labels)
     both = 0.5 * task + 0.5 * divergence
     expected = {
-        clm_cost.trained(distilling): both,
-        clm_cost.by_hand(distilling): both,
-        clm_cost.trained(plain): task,
-        clm_cost.by_hand(plain): task,
-        clm_cost.trained(aligning): task + 0.1 * between,
+        text_steps.trained(distilling): both,
+        text_steps.by_hand(distilling, clm_cost.full_logits): both,
+        text_steps.trained(plain): task,
+        text_steps.by_hand(plain, clm_cost.full_logits): task,
+        text_steps.trained(aligning): task + 0.1 * between,
         clm_cost.with_teacher_to_its_layer(plain, aligning): task,
     }
     for _ in range(2):

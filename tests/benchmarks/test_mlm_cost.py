@@ -11,6 +11,7 @@ from torch.nn import functional as F
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
 import mlm_cost
+import text_steps
 
 from headstart.distill.projection import as_logits
 from headstart.records import read_record
@@ -35,22 +36,23 @@ def test_steps_have_the_losses_of_the_formulas_each_time(tmp_path: Path) -> None
     recipe = mlm_cost.masked_lm_recipe([*SMALL, "distill.temperature=2"], tmp_path)
     distilling, plain = mlm_cost.make_sessions(recipe, tmp_path)
     batch = distilling.task.batch(0, 4)
+    assert distilling.pool is not None
     rows, everywhere = batch.inputs["masked_rows"], {"input_ids": batch.inputs["input_ids"]}
     assert len(rows) == 4 * round(0.15 * 16)
     with torch.no_grad(), torch.autocast(distilling.device.type, dtype=torch.bfloat16):
         student, teacher = (
             as_logits(distilling.task.forward(model, everywhere)).float().flatten(0, 1)
-            for model in (distilling.student, mlm_cost.teacher_of(distilling))
+            for model in (distilling.student, distilling.pool.live[0].module)
         )
     p, q = (F.softmax(logits / 2, dim=-1) for logits in (teacher, student))
     divergence = 4 * (p * (p / q).log()).sum(-1)
     task = F.cross_entropy(student[rows], batch.labels)
     masked = 0.1 * task + 0.9 * divergence[rows].mean()
     expected = {
-        mlm_cost.trained(distilling): masked,
-        mlm_cost.by_hand(distilling): masked,
-        mlm_cost.trained(plain): task,
-        mlm_cost.by_hand(plain): task,
+        text_steps.trained(distilling): masked,
+        text_steps.by_hand(distilling, mlm_cost.masked_logits): masked,
+        text_steps.trained(plain): task,
+        text_steps.by_hand(plain, mlm_cost.masked_logits): task,
         mlm_cost.at_all_positions(distilling): 0.1 * task + 0.9 * divergence.mean(),
     }
     for _ in range(2):

@@ -11,7 +11,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from headstart.cli import app
-from headstart.commands.plan import plan_tables, size_told
+from headstart.commands.plan import plan_tables
+from headstart.files import size_told
 from headstart.records import Estimate, StepTime
 from headstart.train.costs.planned import PlannedMemory, PlannedTeacher, PlanRecord, Way
 from tests.tiny import tiny_recipe, write_recipe

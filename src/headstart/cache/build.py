@@ -25,6 +25,7 @@ from headstart.distill import Teacher
 from headstart.distill.nonfinite import finite_rows
 from headstart.distill.targets.source import Keys, Use
 from headstart.errors import HeadstartError, TeacherError
+from headstart.files import size_told
 from headstart.records import TeacherCost
 from headstart.tasks import Batch
 from headstart.tasks.random import random_below
@@ -55,16 +56,9 @@ class Forecast:
     def __str__(self) -> str:
         plural = "" if self.teachers == 1 else "s"
         return (
-            f"targets of {self.samples} samples from {self.teachers} teacher{plural}: {_size(self.bytes)}, of "
-            f"{_size(self.free)} free"
+            f"targets of {self.samples} samples from {self.teachers} teacher{plural}: {size_told(self.bytes)}, of "
+            f"{size_told(self.free)} free"
         )
-
-
-def _size(count: int) -> str:
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
 
 
 class Progress(Protocol):
@@ -220,8 +214,8 @@ def _check_room(
         progress.forecast(Forecast(bytes=wanted, free=free, samples=samples, teachers=len(headers)))
     if wanted - there > free:
         raise HeadstartError(
-            f"{folder}: the cache takes {_size(wanted)} and the disk has {_size(free)} free; keep less of each target "
-            "(top-k or sampled, a smaller count), cache fewer teachers or a shorter window, or take another disk"
+            f"{folder}: the cache takes {size_told(wanted)} and the disk has {size_told(free)} free; keep less of each "
+            "target (top-k or sampled, a smaller count), cache fewer teachers or a shorter window, or take another disk"
         )
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
@@ -23,6 +24,9 @@ Result = TypeVar("Result")
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe: train.lr=0.1 distill.stop=0.3", show_default=False)
+]
+TeachersFolder = Annotated[
+    Path, typer.Option(help="Where the teachers lie that the recipe trains itself, each in a folder of its name.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout, for machines.")]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, ending_in_order, guarded, stderr, stdout
+from headstart.cli.common import Json, Overrides, TeachersFolder, ending_in_order, guarded, stderr, stdout
 
 if TYPE_CHECKING:
     from headstart.train.costs.planned import PlanRecord
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def plan(
     recipe: Annotated[Path, typer.Argument(help="A recipe with a distill section, an init section, or both.")],
     overrides: Overrides = None,
-    teachers: Annotated[
-        Path, typer.Option(help="Where the teachers lie that the recipe trains itself, each in a folder of its name.")
-    ] = Path("runs/run/teachers"),
+    teachers: TeachersFolder = Path("runs/run/teachers"),
     seconds: Annotated[
         float, typer.Option(min=1, help="About how long steps are timed; reading data and models comes on top.")
     ] = 30.0,

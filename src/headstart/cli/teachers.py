@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.common import Json, Overrides, fail, guarded, stderr, stdout
+from headstart.cli.common import Json, Overrides, TeachersFolder, fail, guarded, stderr, stdout
 from headstart.errors import HeadstartError, TeacherError
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def teachers(
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe with a distill section.", show_default=False)] = None,
     overrides: Overrides = None,
-    teachers: Annotated[
-        Path, typer.Option(help="Where the teachers lie that the recipe trains itself, each in a folder of its name.")
-    ] = Path("runs/run/teachers"),
+    teachers: TeachersFolder = Path("runs/run/teachers"),
     script: Annotated[
         Path | None,
         typer.Option(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 
+from headstart.distill.vocabulary import count_tokens
 from headstart.errors import RecipeError
 from headstart.tasks.hub import from_hub, one_line
 
@@ -105,7 +106,7 @@ def check_tokens(config: Any, tokenizer: Any, like: str) -> None:
         RecipeError: It is smaller.
     """
     size = getattr(config, "vocab_size", None)
-    needed = 0 if tokenizer is None else max(tokenizer.get_vocab().values()) + 1
+    needed = count_tokens(tokenizer) or 0
     if size is not None and size < needed:
         raise RecipeError(
             f"--like={like}: vocab_size={size} is less than the {needed} tokens of the tokenizer; leave the vocabulary "

@@ -8,11 +8,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headstart.commands.console import duration
+from headstart.files import size_told
 from headstart.records import StepTime
 from headstart.train.costs.pilot import PilotForecast
 from headstart.train.costs.planned import PlannedTeacher, PlanRecord, Way
 
-_UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
 _UNSURE = 0.1  # of a step: an interval wider than this says that the machine was not quiet
 
 
@@ -172,16 +172,3 @@ def _warnings(plan: PlanRecord) -> Iterator[str]:
 def _row(table: Table, name: str, step: StepTime, flops: float) -> None:
     low, high = step.low or 0.0, step.high or 0.0
     table.add_row(name, f"{step.seconds * 1e3:.2f}", f"{low * 1e3:.2f} to {high * 1e3:.2f}", f"{flops / 1e9:.3g}")
-
-
-def size_told(count: int) -> str:
-    """Bytes in words.
-
-    Example:
-        >>> size_told(2_735_188)
-        '2.7 MB'
-    """
-    for unit, scale in _UNITS:
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"

@@ -10,18 +10,17 @@ import torch
 from rich.table import Column, Table
 from rich.text import Text
 
-from headstart.distill.probing import COLUMNS, Probe, choose
+from headstart.distill.probing import COLUMNS, Probe
 from headstart.errors import RecipeError, TeacherError
-from headstart.recipe.automatic import MEANS, decided
+from headstart.recipe.automatic import MEANS
 from headstart.recipe.checks import check_settings
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
-from headstart.records import AutoRecord
 from headstart.teachers.find import WEIGHTS
 from headstart.train import ranks
 from headstart.train.build_task import build_task
 from headstart.train.precision import settled
-from headstart.train.probing import Looked, look_at_teachers, told
+from headstart.train.probing import Looked, chosen, look_at_teachers, told
 
 
 def probe_recipe(
@@ -52,10 +51,7 @@ def probe_recipe(
     paths = {spec: _trained(folder / spec) for spec in recipe.distill.specs if spec in recipe.teachers}
     device = torch.device(ranks.connect().device)
     looked = look_at_teachers(recipe, build_task(recipe, device), device, paths, timed=True, progress=progress)
-    choice = choose(looked.probe)
-    section = decided(recipe.distill, choice)
-    fixed = None if section is None else section.model_dump(mode="json")
-    return looked, told(AutoRecord(distill=fixed, reasons=list(choice.reasons), rows=looked.rows))
+    return looked, told(chosen(recipe, looked))
 
 
 def probe_table(probe: Probe) -> Table:

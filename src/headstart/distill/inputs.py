@@ -226,6 +226,12 @@ def first_tensor(inputs: Any) -> Tensor | None:
     return next(tensors(inputs), None)
 
 
+def device_of(inputs: Any) -> torch.device:
+    """Where a batch's inputs lie; the CPU where no tensor tells."""
+    tensor = first_tensor(inputs)
+    return tensor.device if tensor is not None else torch.device("cpu")
+
+
 def versions(inputs: Any) -> list[int]:
     """How often each tensor was written to; those of `torch.inference_mode` do not count it."""
     return [-1 if tensor.is_inference() else tensor._version for tensor in tensors(inputs)]

@@ -15,10 +15,11 @@ from pydantic import Field
 from headstart.errors import HeadstartError, RecipeError, TeacherError
 from headstart.recipe.load import varied
 from headstart.recipe.recipe import Recipe
+from headstart.recipe.recorded import samples_seen
 from headstart.records import Finite, Record, RunRecord, read_record, write_record
 from headstart.tasks import Task
 from headstart.teachers import find_teacher, load_teacher
-from headstart.teachers.find import RECORD, WEIGHTS
+from headstart.teachers.find import is_finished
 from headstart.train.build_task import build_task, check_teacher, student_side
 from headstart.train.state.run_folder import RECIPE
 
@@ -163,7 +164,7 @@ def _runs(folder: Path) -> Iterator[Path]:
 
 def _recorded(place: Path, recipe: Recipe, task: Task) -> Recycled | str:
     """What a run's record says of it, or why it does not fit by that."""
-    if not (place / RECORD).is_file() or not (place / WEIGHTS).is_file():
+    if not is_finished(place):
         return "has not finished"
     try:
         found = find_teacher(place)
@@ -204,11 +205,10 @@ def _set_aside(own: Mapping[str, Any]) -> bool:
 
 def _cost(record: RunRecord) -> float | None:
     """FLOPs of its own training for a sample, teachers left out."""
-    size = record.settings.get("train", {}).get("batch_size")
-    steps = sum(record.steps.values())
-    if record.flops is None or not steps or not isinstance(size, int):
+    samples = samples_seen(record)
+    if record.flops is None or not samples:
         return None
-    return (record.flops - (record.teacher_flops or 0.0)) / (steps * size)
+    return (record.flops - (record.teacher_flops or 0.0)) / samples
 
 
 def _unfit(run: Recycled, task: Task) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from headstart.errors import HeadstartError
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
@@ -35,3 +37,10 @@ def steps_today(record: RunRecord) -> dict[str, int]:
     """The steps of a run by today's names of their kinds, by which a race times them."""
     names = names_today(record)
     return {names.get(kind, kind): count for kind, count in record.steps.items()}
+
+
+def samples_seen(record: RunRecord) -> int | None:
+    """How many samples a run's training saw, as its record tells; None where it does not."""
+    train = record.settings.get("train", {})
+    size = train.get("batch_size") if isinstance(train, Mapping) else None
+    return sum(record.steps.values()) * size if record.steps and isinstance(size, int) else None

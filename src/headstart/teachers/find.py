@@ -53,6 +53,11 @@ class Found:
     quality: Mapping[str, float] = field(default_factory=dict)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder is that of a finished run: it has weights, and a record."""
+    return (folder / WEIGHTS).is_file() and (folder / RECORD).is_file()
+
+
 def find_teacher(spec: str | Path) -> Found:
     """Look up what a spec leads to, without fetching anything or reading weights.
 

@@ -131,7 +131,7 @@ def decide(
         return recipe, None
     found = known
     if found is None and ranks.is_main():
-        found = _chosen(recipe, look_at_teachers(recipe, task, device, paths))
+        found = chosen(recipe, look_at_teachers(recipe, task, device, paths))
     ranks.wait_for_slow_ones()
     found = ranks.from_main(lambda: found)
     assert found is not None
@@ -139,7 +139,8 @@ def decide(
     return recipe.model_copy(update={"distill": section}), found
 
 
-def _chosen(recipe: Recipe, looked: Looked) -> AutoRecord:
+def chosen(recipe: Recipe, looked: Looked) -> AutoRecord:
+    """What a look makes of the settings that a recipe leaves open."""
     assert recipe.distill is not None
     choice = choose(looked.probe)
     section = decided(recipe.distill, choice)

@@ -154,11 +154,18 @@ class TeacherPool:
 
 def as_pool(teachers: TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource]) -> TeacherPool:
     """A pool of whatever was given: a pool, one teacher, or several."""
+    return teachers if isinstance(teachers, TeacherPool) else TeacherPool(each_of(teachers))
+
+
+def each_of(
+    teachers: TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource],
+) -> Iterable[nn.Module | TargetSource]:
+    """The teachers one by one of whatever was given: a pool's, the only one, or several."""
     if isinstance(teachers, TeacherPool):
+        return teachers.teachers
+    if isinstance(teachers, nn.ModuleList) or not isinstance(teachers, (nn.Module, TargetSource)):
         return teachers
-    if isinstance(teachers, (nn.ModuleList, list, tuple)) or not isinstance(teachers, (nn.Module, TargetSource)):
-        return TeacherPool(teachers)
-    return TeacherPool([teachers])
+    return [teachers]
 
 
 def average_logits(

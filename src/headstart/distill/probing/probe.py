@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from headstart.distill.heads.head import Head
-from headstart.distill.inputs import first_tensor
-from headstart.distill.pool.pool import TeacherPool
+from headstart.distill.inputs import device_of, first_tensor
+from headstart.distill.pool.pool import TeacherPool, each_of
 from headstart.distill.pool.shared import refuse_shared
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.calibrating import calibrating_temperature
@@ -20,13 +21,14 @@ from headstart.distill.probing.evidence import Evidence, mean_of_heads
 from headstart.distill.probing.record import Probe, TeacherProbe, teacher_probe
 from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
 from headstart.distill.probing.sample_gradients import grace_of
-from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, quickest, teacher_flops
+from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, teacher_flops
 from headstart.distill.probing.verdict import why_dropped
 from headstart.distill.probing.worth import reach_of, worth_of
 from headstart.distill.targets.source import TargetSource, numbered
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
 from headstart.generators import generators_untouched
+from headstart.timing import quickest
 
 Teachers = TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource]
 
@@ -53,7 +55,7 @@ class Measured:
     time: float | None
     grace: float | None = None
 
-    @property
+    @cached_property
     def calibrated(self) -> float:
         """Its task loss, calibrated; infinite where it said nothing."""
         if self.finite is None:
@@ -157,17 +159,14 @@ class _Costs:
         cost = None if flops is None or not self.student_flops else flops / self.student_flops
         if cost is not None and not self._timed:
             return cost, None
-        forward = quickest(lambda: teacher.targets(self._inputs), self._inputs)
+        forward = quickest(lambda: teacher.targets(self._inputs), device_of(self._inputs))
         return cost, forward / self._student.step_seconds(self._inputs)
 
 
 def _one_by_one(teachers: Teachers, inputs: Any, student: nn.Module) -> Iterator[Teacher]:
     pool = teachers if isinstance(teachers, TeacherPool) else None
-    given: Iterable[Any] = [teachers] if isinstance(teachers, nn.Module | TargetSource) else teachers  # type: ignore[assignment]
-    if isinstance(teachers, nn.ModuleList):
-        given = teachers
     first = first_tensor(inputs)
-    for item in pool.teachers if pool is not None else given:
+    for item in each_of(teachers):
         teacher = item if isinstance(item, TargetSource) else Teacher(item)
         if not isinstance(teacher, Teacher):
             raise TeacherError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,16 +12,15 @@ from torch import Tensor, nn
 
 from headstart.distill.flops import forward_flops, step_flops
 from headstart.distill.heads.several import Several, outputs_of
-from headstart.distill.inputs import call, each_tensor, first_tensor, logits_in, projection_in, tensors
+from headstart.distill.inputs import call, device_of, each_tensor, first_tensor, logits_in, projection_in, tensors
 from headstart.distill.pool.forward import named_inputs
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.projection import Logits, Projection, as_logits
 from headstart.errors import HeadstartError
+from headstart.timing import quickest
 
 Outputs = Logits | Several
 Forward = Callable[[nn.Module, Any], Outputs]
-
-_REPEATS = 3
 
 
 def outputs_in(model: nn.Module, inputs: Any) -> Outputs:
@@ -90,7 +88,7 @@ class StudentCopy:
             total.backward()  # type: ignore[no-untyped-call]
             self.module.zero_grad(set_to_none=True)
 
-        return quickest(step, inputs)
+        return quickest(step, device_of(inputs))
 
     def _summed(self, model: nn.Module, inputs: Any) -> Logits:
         """The logits of all heads as one thing that can be summed."""
@@ -127,16 +125,3 @@ def _counted(count: Callable[[], int]) -> int | None:
         return count() or None
     except Exception:  # an unknown operator; or it looks at values, which counting does without
         return None
-
-
-def quickest(function: Callable[[], object], inputs: Any) -> float:
-    """Seconds that a call takes, the device's work included: of one to warm up and a few more, the quickest."""
-    given = first_tensor(inputs)
-    times: list[float] = []
-    for _ in range(_REPEATS + 1):
-        begin = time.perf_counter()
-        function()
-        if given is not None and given.device.type not in ("cpu", "meta"):
-            torch.get_device_module(given.device).synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times[1:])

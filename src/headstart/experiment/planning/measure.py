@@ -187,10 +187,8 @@ def _highest(device: torch.device, work: Callable[[], object]) -> int | None:
 
 def _teachers_bytes(bench: Bench) -> int:
     sizes = sorted((teacher_bytes(teacher) for teacher in bench.teachers), reverse=True)
-    at_once = (
-        sizes if bench.pool is None or bench.pool.stays else sizes[:2]
-    )  # streamed: the one that works, and the next
-    return sum(at_once)
+    # Streamed: the one that works, and the next.
+    return sum(sizes if bench.pool is None or bench.pool.stays else sizes[:2])
 
 
 def teacher_bytes(teacher: Teacher) -> int:

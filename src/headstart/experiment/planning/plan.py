@@ -30,8 +30,9 @@ from headstart.experiment.train_teachers import teacher_recipes
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.image_sizes import sides_of
 from headstart.recipe.recipe import Recipe
+from headstart.recipe.recorded import samples_seen
 from headstart.recipe.step_kinds import steps_of
-from headstart.records import Estimate, RunRecord, StepTime
+from headstart.records import Estimate, StepTime
 from headstart.tasks.images.progressive import resized
 from headstart.teachers import find_teacher
 from headstart.train import ranks
@@ -121,7 +122,13 @@ class _Plan:
                 kind=headers[0].rows.kind,
                 step=step_time(full.cached),
             )
-        planned = [self._teacher(number, teacher, full) for number, teacher in enumerate(bench.teachers)]
+        forwards = {
+            side: [self._forward_flops(teacher, side) for teacher in bench.teachers] for side in sides_of(recipe)
+        }
+        planned = [
+            self._teacher(number, teacher, full, forwards[None][number])
+            for number, teacher in enumerate(bench.teachers)
+        ]
         costs = Costs(
             recipe=recipe,
             steps=self.steps,
@@ -129,7 +136,10 @@ class _Plan:
             shares=bench.shares(),
             slowest=data if bench.ahead else 0.0,
             student_flops=student_flops,
-            teacher_flops={side: self._teacher_flops(side) for side in sides_of(recipe)},
+            teacher_flops={
+                side: sum(share * each for share, each in zip(bench.shares(), flops, strict=True))
+                for side, flops in forwards.items()
+            },
             before=self._init_seconds(),
             cache=cache,
             refused=self.refused,
@@ -178,13 +188,13 @@ class _Plan:
     def _loss(self, full: Times) -> Estimate | None:
         return estimate(full.added()) if full.distilled else None
 
-    def _teacher(self, number: int, teacher: Teacher, full: Times) -> PlannedTeacher:
+    def _teacher(self, number: int, teacher: Teacher, full: Times, flops: float) -> PlannedTeacher:
         assert self.recipe.distill is not None
         spec = self.recipe.distill.specs[number]
         made = self.missing.get(spec)
         record = find_teacher(self.places.get(spec, spec)).record
         samples = self.steps * self.recipe.train.batch_size
-        seen = made.samples if made is not None else _samples_of(record)
+        seen = made.samples if made is not None else None if record is None else samples_seen(record)
         return PlannedTeacher(
             name=teacher.name,
             trained=made is None,
@@ -194,7 +204,7 @@ class _Plan:
             bytes=teacher_bytes(teacher),
             share=self.bench.shares()[number],
             forward=step_time(full.forwards[number]),
-            flops=self._forward_flops(teacher, None),
+            flops=flops,
             training_flops=made.training_flops if made is not None else record.flops if record is not None else None,
             seen=None if seen is None else seen / samples,
         )
@@ -210,13 +220,6 @@ class _Plan:
         self.bench.pool.bring(teacher, session.device)
         inputs = teacher.prepared(resized(shown_to_teachers(session), side))
         return float(session.parts * forward_flops(teacher.module, inputs, session.task.forward))
-
-    def _teacher_flops(self, side: Side) -> float:
-        shares = self.bench.shares()
-        return sum(
-            share * self._forward_flops(teacher, side)
-            for share, teacher in zip(shares, self.bench.teachers, strict=True)
-        )
 
     def _init_seconds(self) -> float | None:
         if self.recipe.init is None:
@@ -246,12 +249,3 @@ def _of_undecided(keys: Sequence[str]) -> list[str]:
 def _live(recipe: Recipe) -> Distill | None:
     """The recipe's `distill` section with live teachers."""
     return None if recipe.distill is None else recipe.distill.model_copy(update={"cache": None})
-
-
-def _samples_of(record: RunRecord | None) -> int | None:
-    """How many samples a run's training saw, as its record tells."""
-    if record is None or not record.steps:
-        return None
-    train = record.settings.get("train", {})
-    size = train.get("batch_size") if isinstance(train, Mapping) else None
-    return sum(record.steps.values()) * size if isinstance(size, int) else None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from headstart.distill.flops import step_flops
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import steps_of
-from headstart.teachers.find import RECORD, WEIGHTS
+from headstart.teachers.find import is_finished
 from headstart.train.build_task import build_task
 from headstart.train.state.run_folder import RunFolder
 
@@ -32,7 +32,7 @@ class StandIn(NamedTuple):
 def trained_at(described: Mapping[str, Recipe], folder: Path) -> dict[str, Path]:
     """The run folders of the described teachers that are finished there, by name."""
     places = {name: folder / name for name in described}
-    return {name: path for name, path in places.items() if (path / WEIGHTS).is_file() and (path / RECORD).is_file()}
+    return {name: path for name, path in places.items() if is_finished(path)}
 
 
 def stand_in(recipe: Recipe, folder: Path) -> StandIn:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headstart.distill import Teacher, TeacherPool, Window
 from headstart.distill.heads.head import Head
-from headstart.distill.inputs import Normalisation
+from headstart.distill.inputs import Normalisation, device_of
 from headstart.distill.losses import LossFunction
 from headstart.distill.objective import labelled
 from headstart.distill.pool.pool import as_pool
@@ -90,7 +90,7 @@ def doctor(
     pool, given = as_pool(teachers), list(batches)
     if not given:
         raise HeadstartError("doctor: no batches; give a few pairs of inputs and labels")
-    device = trials.device_of(given[0][0])
+    device = device_of(given[0][0])
     with trials.unchanged(model, training=False), torch.no_grad():
         student = Student(model, forward, class_dim, given[0][0])
         found, asked, usable = _of_student(student, given, head)

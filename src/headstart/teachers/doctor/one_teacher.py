@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from headstart.distill import Teacher
-from headstart.distill.inputs import Normalisation, first_tensor, is_image, renormalise
+from headstart.distill.inputs import Normalisation, device_of, first_tensor, is_image, renormalise
 from headstart.distill.pool.forward import input_dtype
 from headstart.precision import slow_bf16
-from headstart.teachers.doctor import checks, observe, training_checks, trials
+from headstart.teachers.doctor import checks, observe, training_checks
 from headstart.teachers.doctor.check import Check
 from headstart.teachers.doctor.observe import Answers, Batch
 from headstart.teachers.doctor.student import Student, classes_last
@@ -50,7 +50,7 @@ def examine_teacher(
         advice = "it must take the inputs that the student is given; its `size`, or Teacher(prepare=...), changes them"
         return [found[0], Check(name="forward", status="fail", finding=" ".join(reason.split())[:300], advice=advice)]
     precision = "bf16" if _in_bf16(teacher, inputs) else "fp32"
-    slow = training_checks.check_precision(slow_bf16(precision, trials.device_of(inputs)))
+    slow = training_checks.check_precision(slow_bf16(precision, device_of(inputs)))
     return found if slow is None else [*found, slow]
 
 
@@ -87,7 +87,7 @@ def _of_head(
 
 def _in_bf16(teacher: Teacher, inputs: Any) -> bool:
     """Whether its forward computes in bfloat16, by its own will or because the surrounding autocast has it so."""
-    kind = trials.device_of(inputs).type
+    kind = device_of(inputs).type
     around = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
     own = teacher.dtype or teacher.autocast
     return own == torch.bfloat16 if own is not None else around or input_dtype(teacher.module) == torch.bfloat16

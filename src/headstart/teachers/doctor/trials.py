@@ -6,7 +6,6 @@ import math
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,10 +17,11 @@ from torch import Tensor, nn
 
 from headstart.distill import Distiller, Teacher
 from headstart.distill.heads.several import Names, outputs_of
-from headstart.distill.inputs import each_tensor, first_tensor, tensors
+from headstart.distill.inputs import device_of, each_tensor, tensors
 from headstart.distill.objective import labelled
 from headstart.teachers.doctor.observe import Batch
 from headstart.teachers.doctor.student import Student
+from headstart.timing import seconds_of
 
 _REPEATS = 3
 _ADAM = 8  # bytes of state for each weight: two numbers in float32
@@ -142,7 +142,7 @@ def step_seconds(
     times: list[list[float]] = [[] for _ in calls]
     for repeat in range(_REPEATS + 1):
         for index, call in enumerate(calls):
-            seconds = _seconds(call, device)
+            seconds = seconds_of(call, device)
             if repeat:  # the first warms up
                 times[index].append(seconds)
     medians = [statistics.median(item) for item in times]
@@ -166,22 +166,3 @@ def memory_of_training(model: nn.Module, device: torch.device) -> tuple[int, int
         return peak + state, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ImportError, AttributeError, ValueError, OSError):
         return None
-
-
-def _seconds(call: Callable[[], Any], device: torch.device) -> float:
-    _wait(device)
-    begin = time.perf_counter()
-    call()
-    _wait(device)
-    return time.perf_counter() - begin
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
-
-
-def device_of(inputs: Any) -> torch.device:
-    """Where a batch's inputs lie."""
-    tensor = first_tensor(inputs)
-    return tensor.device if tensor is not None else torch.device("cpu")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.distill import Distiller, Teacher, Window
+from headstart.distill.inputs import device_of
 from headstart.errors import HeadstartError
 from headstart.teachers.doctor import training_checks, trials
 from headstart.teachers.doctor.check import Check
@@ -83,5 +84,5 @@ def _costs(
     forward = min(draw, len(teachers)) * sum(forwards) / len(forwards)
     steps = 10_000  # so many that the window's ends fall between them
     found = [training_checks.check_cost(step, forward, window.distilled_steps(steps) / steps)]
-    memory = trials.memory_of_training(student.model, trials.device_of(batch[0]))
+    memory = trials.memory_of_training(student.model, device_of(batch[0]))
     return found if memory is None else [*found, training_checks.check_memory(*memory)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from headstart.timing import wait_for
 from headstart.train.costs.energy import EnergyMeter
 
 
@@ -39,21 +40,17 @@ class Clock:
 
     def start(self) -> None:
         """Count from now on."""
-        self._synchronize()
+        wait_for(self._device)
         if self._meter is not None:
             self._meter.start()
         self._since = time.perf_counter()
 
     def stop(self) -> None:
         """Count no more."""
-        self._synchronize()
+        wait_for(self._device)
         self._before, self._since = self.seconds, None
         if self._meter is not None:
             self._meter.stop()
-
-    def _synchronize(self) -> None:
-        if self._device.type != "cpu":
-            torch.get_device_module(self._device).synchronize()
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:

@@ -20,7 +20,7 @@ from headstart.recipe.load import dump_recipe, load_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.records import AutoRecord, InitRecord, RunRecord, read_record, write_record
 from headstart.teachers import DESCRIPTION_KEY
-from headstart.teachers.find import RECORD, WEIGHTS
+from headstart.teachers.find import RECORD, WEIGHTS, is_finished
 from headstart.train import ranks
 from headstart.train.parallel import gathered
 from headstart.train.state.checkpoint import remove, remove_checkpoints
@@ -67,8 +67,7 @@ class RunFolder:
 
     def finished(self) -> RunRecord | None:
         """The record, if the run has finished."""
-        path = self.path / RECORD
-        return read_record(RunRecord, path) if path.exists() and (self.path / WEIGHTS).exists() else None
+        return read_record(RunRecord, self.path / RECORD) if is_finished(self.path) else None
 
     def require_shared(self) -> None:
         """Make sure, before the first step, that all processes see what is written here.
