@@ -285,6 +285,8 @@ def test_masked_tokens_are_cached_too(text: Path, tmp_path: Path) -> None:
     online = mlm_recipe(text, distill=distill)
     (path,) = cache_recipe(online, tmp_path / "targets")
     assert CacheFile(path).header.rows_per_sample == 2
+    with pytest.raises(RecipeError, match="a sample is seen in more ways than a cache can hold"):
+        cache_recipe(online, tmp_path / "views", by="view")
     reading = mlm_recipe(text, distill={**distill, "cache": str(tmp_path / "targets")})
     expected_record, expected, _ = result(online, tmp_path / "online")
     _, found, _ = result(reading, tmp_path / "reading")

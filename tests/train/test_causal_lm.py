@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'hea
 
 from headstart.cache.reader import CacheFile
 from headstart.errors import TeacherError
-from headstart.experiment.fill_cache import cache_recipe
+from headstart.experiment.fill_cache import By, cache_recipe
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, read_record
@@ -178,13 +178,14 @@ def test_the_cost_is_that_of_the_models_multiplications(text: Path, teacher: str
     assert (record.flops or 0) - (record.teacher_flops or 0) == pytest.approx(12 * 3 * forward(16, 8, 2), rel=0.03)
 
 
+@pytest.mark.parametrize("by", ["epoch", "view"])
 @pytest.mark.parametrize("keep", ["full", "sampled", "top-k"])
-def test_targets_are_cached(keep: Any, text: Path, teacher: str, tmp_path: Path) -> None:
+def test_targets_are_cached(keep: Any, by: By, text: Path, teacher: str, tmp_path: Path) -> None:
     from headstart.cache import Keep
 
     distill = {"teachers": [teacher], "stop": 0.5, "temperature": 1.0}
     online = recipe(text, distill=distill)
-    (path,) = cache_recipe(online, tmp_path / "targets", keep=Keep(keep))
+    (path,) = cache_recipe(online, tmp_path / "targets", keep=Keep(keep), by=by)
     assert CacheFile(path).header.rows_per_sample == 15
     reading = recipe(text, distill={**distill, "cache": str(tmp_path / "targets")})
     live, cached = (train(run, tmp_path / name) for run, name in ((online, "online"), (reading, "reading")))

@@ -1,6 +1,6 @@
 """Cached targets: run the teachers once, or take what others made, then train many students without them."""
 
-from headstart.cache.batches import Batches
+from headstart.cache.batches import Batches, all_views
 from headstart.cache.build import Forecast, Progress, write_cache
 from headstart.cache.fingerprint import Fingerprint, fingerprint
 from headstart.cache.formats import Keep
@@ -14,6 +14,7 @@ __all__ = [
     "Forecast",
     "Keep",
     "Progress",
+    "all_views",
     "fingerprint",
     "target_of_logprobs",
     "write",

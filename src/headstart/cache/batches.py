@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headstart.tasks import Batch
+import torch
+
+from headstart.tasks import Batch, FewViews
 
 
 class BatchMaker(Protocol):
@@ -33,12 +35,20 @@ class Batches:
         size: Samples of a step.
         parts: Micro-batches of a step. With as many as the run has, teachers see the very same batches and give the
             very same numbers.
+        views: Of each sample, where these are all of them, each once, and not what some steps draw; see `all_views`.
     """
 
     task: BatchMaker
     steps: Sequence[int]
     size: int
     parts: int = 1
+    views: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """Whose targets these are: epochs, or views, counted one by one."""
+        drawn = len(self.plan) * (self.size // self.parts)
+        return drawn if self.views is None else min(drawn, self.task.samples)
 
     @property
     def plan(self) -> list[tuple[int, int]]:
@@ -48,3 +58,29 @@ class Batches:
     def batch(self, step: int, part: int) -> Batch:
         """One of them."""
         return self.task.batch(step, self.size, part=part, parts=self.parts)
+
+
+def all_views(task: FewViews, size: int) -> Batches:
+    """Batches of every view of every training sample, each once: what any run on that data can ask for.
+
+    Args:
+        task: Whose samples have few views.
+        size: Samples of a batch at most.
+    """
+    assert task.views is not None
+    steps = range(task.views * -(-task.samples // size))
+    return Batches(_ViewAfterView(task), steps, size, views=task.views)
+
+
+class _ViewAfterView:
+    """All samples in their order in one view, then in the next, which stands in the epoch's place."""
+
+    def __init__(self, task: FewViews) -> None:
+        self._task = task
+        self.samples = task.samples * (task.views or 0)
+
+    def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
+        """As in `Task`; a view's last batch may be smaller."""
+        count = self._task.samples
+        view, place = divmod(step, -(-count // size))
+        return self._task.view(torch.arange(place * size, min((place + 1) * size, count)), view)

@@ -40,7 +40,7 @@ class Forecast:
     Attributes:
         bytes: Of all its files, when they are finished.
         free: Bytes free on the disk now.
-        samples: Whose targets it will hold, epochs counted one by one.
+        samples: Whose targets it will hold, epochs, or views, counted one by one.
         teachers: That give them.
 
     Example:
@@ -185,6 +185,7 @@ def _header(teacher: Teacher, batches: Batches, data: Mapping[str, Any], use: Us
         rows=form,
         rows_per_sample=rows,
         mixed=first.partners is not None,
+        views=batches.views,
         batch_size=batches.size,
         parts=batches.parts,
         versions=versions(),
@@ -207,11 +208,10 @@ def _check_room(
 ) -> None:
     place = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     plan, free = batches.plan, shutil.disk_usage(place).free
-    wanted = sum(file_bytes(header, len(plan)) for header in headers)
+    wanted = sum(file_bytes(header, len(plan), batches.samples) for header in headers)
     there = sum(file.stat().st_size for path in paths for file in path.parent.glob(f"{path.name}*"))
     if progress is not None:
-        samples = len(plan) * (batches.size // batches.parts)
-        progress.forecast(Forecast(bytes=wanted, free=free, samples=samples, teachers=len(headers)))
+        progress.forecast(Forecast(bytes=wanted, free=free, samples=batches.samples, teachers=len(headers)))
     if wanted - there > free:
         raise HeadstartError(
             f"{folder}: the cache takes {size_told(wanted)} and the disk has {size_told(free)} free; keep less of each "

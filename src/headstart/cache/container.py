@@ -5,9 +5,10 @@
     block 1   ...
     footer    the heads of all blocks once more; magic, their number, CRC-32 of the footer
 
-A block is one micro-batch. All rows take the same number of bytes, so that any sample is found by arithmetic. The
-CRC-32 in a block's head covers all of the block, and the file's length has to be what header and footer add up to: so
-no byte of the file can change, be lost or be added without notice.
+A block is one micro-batch; of a cache of views, samples in one view, whose number stands in the epoch's place. All rows
+take the same number of bytes, so that any sample is found by arithmetic. The CRC-32 in a block's head covers all of the
+block, and the file's length has to be what header and footer add up to: so no byte of the file can change, be lost or
+be added without notice.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Header(Record):
         rows: How a row is stored.
         rows_per_sample: 1 for images; for masked language modelling the number of masked tokens.
         mixed: Whether samples are mixed with partners, whose numbers are then kept.
+        views: How many views of each sample there are, where blocks are of a view and not of an epoch.
         batch_size: Samples of a step when it was made; readers may have another.
         parts: Micro-batches of a step when it was made.
         versions: Of the packages that made it, to look at.
@@ -66,6 +68,7 @@ class Header(Record):
     rows: RowFormat
     rows_per_sample: int = Field(ge=1)
     mixed: bool = False
+    views: int | None = Field(None, ge=1)
     batch_size: int = Field(ge=1)
     parts: int = Field(ge=1)
     versions: dict[str, str]
@@ -110,10 +113,11 @@ class Layout:
         return content.view(_SAMPLE).astype(np.int64).reshape(2 if self.mixed else 1, samples)
 
 
-def file_bytes(header: Header, blocks: int) -> int:
-    """Length of a whole file of so many full blocks."""
-    block = Layout.of(header).block_bytes(header.batch_size // header.parts)
-    return len(header.preamble) + blocks * (block + HEAD.itemsize) + FOOTER.size
+def file_bytes(header: Header, blocks: int, samples: int) -> int:
+    """Length of a whole file of so many blocks, which hold so many samples."""
+    layout = Layout.of(header)
+    heads = blocks * (layout.block_bytes(0) + HEAD.itemsize)
+    return len(header.preamble) + heads + layout.block_bytes(samples) - layout.block_bytes(0) + FOOTER.size
 
 
 def numbers_of(keys: Keys) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Reads a cache file: mapped into memory, checked, looked up by (sample, epoch, mixing partner)."""
+"""Reads a cache file: mapped into memory, checked, looked up by sample, by epoch or view, and by mixing partner."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ Numbers = NDArray[np.int64]
 
 
 class _Index(NamedTuple):
-    """Where each sample of an epoch lies, in the order of the samples' numbers."""
+    """Where each sample of an epoch, or in a view, lies, in the order of the samples' numbers."""
 
-    epoch: int
     numbers: Numbers  # of samples, and of their partners: [1 or 2, samples]
     blocks: Numbers
     begins: Numbers  # of the samples' rows, in the file
@@ -64,22 +63,25 @@ class CacheFile:
             raise self._damaged("its length is not what it says itself")
         self._begins = ends[:-1]
         self._sound = np.zeros(len(heads), dtype=bool)
-        self._last: _Index | None = None
+        self._indices: dict[int, _Index] = {}
 
     @property
     def cost(self) -> TeacherCost:
         """What the teacher cost, as far as that is known: its training, and making all of this file."""
         header = self.header
         training = header.training or TeacherCost(name=header.teacher)
-        flops = None if header.block_flops is None else header.block_flops * len(self.heads)
+        blocks = float(self._counts.sum() / self._counts[0]) if len(self.heads) else 0.0  # the last may be smaller
+        flops = None if header.block_flops is None else header.block_flops * blocks
         seconds = float(self.heads["microseconds"].sum(dtype=np.float64)) / 1e6
         return training.model_copy(update={"cache_seconds": seconds, "cache_flops": flops})
 
-    def read(self, keys: Keys) -> Tensor:
+    def read(self, keys: Keys, views: Tensor | None = None) -> Tensor:
         """The stored rows of a batch, sample after sample.
 
         Args:
             keys: Which.
+            views: The view that each sample is seen in, `[batch]` of int64, where the file is of views; then the epoch
+                is of no account.
 
         Returns:
             `[rows, row_bytes]` of uint8, on the CPU.
@@ -87,12 +89,11 @@ class CacheFile:
         Raises:
             TeacherError: A sample is missing or was mixed with another partner, or the file is damaged.
         """
-        index = self._index(keys.epoch)
-        places = self._find(index, keys)
-        for block in np.unique(index.blocks[places]).tolist():
+        blocks, begins = self._places(keys, views)
+        for block in np.unique(blocks).tolist():
             self._check_block(block)
         # Samples that lie one after the other, as those of a batch like the one written do, are copied as one.
-        begins, step = index.begins[places], self._layout.sample_bytes
+        step = self._layout.sample_bytes
         breaks = np.flatnonzero(np.diff(begins) != step) + 1
         runs = zip(begins[np.r_[0, breaks]], begins[np.r_[breaks - 1, len(begins) - 1]] + step, strict=True)
         content = np.concatenate([self._content[begin:end] for begin, end in runs])
@@ -117,16 +118,36 @@ class CacheFile:
             raise self._damaged("its beginning or its end is not as it was written")
         return header, heads
 
-    def _index(self, epoch: int) -> _Index:
-        """The index of an epoch; the last one made is kept, as training goes through one epoch after the other."""
-        if self._last is None or self._last.epoch != epoch:
-            self._last = self._new_index(epoch)
-        return self._last
+    def _places(self, keys: Keys, views: Tensor | None) -> tuple[Numbers, Numbers]:
+        """The block of each sample of a batch, and where its rows begin in the file."""
+        asked = numbers_of(keys)
+        if self.header.views is None:
+            index = self._index(keys.epoch)
+            places = self._find(index, asked, keys.epoch)
+            return index.blocks[places], index.begins[places]
+        assert views is not None
+        seen = views.cpu().numpy()
+        found = np.empty((2, len(seen)), np.int64)
+        for view in np.unique(seen).tolist():
+            index, those = self._index(view), seen == view
+            places = self._find(index, asked[:, those], view)
+            found[:, those] = index.blocks[places], index.begins[places]
+        return found[0], found[1]
 
-    def _new_index(self, epoch: int) -> _Index:
-        blocks = np.flatnonzero(self.heads["epoch"] == epoch)
+    def _index(self, number: int) -> _Index:
+        """The index of an epoch, or a view.
+
+        Of epochs the last one made is kept, as training goes through one after the other.
+        """
+        if number not in self._indices:
+            kept = {} if self.header.views is None else self._indices
+            self._indices = {**kept, number: self._new_index(number)}
+        return self._indices[number]
+
+    def _new_index(self, number: int) -> _Index:
+        blocks = np.flatnonzero(self.heads["epoch"] == number)
         if not len(blocks):
-            raise self._missing(f"of epoch {epoch}")
+            raise self._missing(f"of {self._word} {number}")
         counts = self._counts[blocks]
         pairs = zip(blocks.tolist(), counts.tolist(), strict=True)
         numbers = np.concatenate([self._layout.numbers(self._block(block), count) for block, count in pairs], axis=1)
@@ -134,11 +155,14 @@ class CacheFile:
         slots = np.concatenate([np.arange(count) for count in counts])
         begins = np.repeat(first, counts) + slots * self._layout.sample_bytes
         order = np.argsort(numbers[0], kind="stable")
-        return _Index(epoch, numbers[:, order], np.repeat(blocks, counts)[order], begins[order])
+        return _Index(numbers[:, order], np.repeat(blocks, counts)[order], begins[order])
 
-    def _find(self, index: _Index, keys: Keys) -> Numbers:
-        """The places of a batch's samples in an epoch's index."""
-        asked = numbers_of(keys)
+    @property
+    def _word(self) -> str:
+        return "epoch" if self.header.views is None else "view"
+
+    def _find(self, index: _Index, asked: Numbers, number: int) -> Numbers:
+        """The places of samples, and their partners, in the index of an epoch or a view."""
         if len(asked) != len(index.numbers):
             made, given = ("mixed with partners" if len(rows) > 1 else "unmixed" for rows in (index.numbers, asked))
             raise TeacherError(
@@ -151,11 +175,11 @@ class CacheFile:
         if wrong.any():
             self.check()  # a damaged number would look like a sample that is missing
         if wrong[0].any():
-            raise self._missing(f"of sample {asked[0][wrong[0]][0]} in epoch {keys.epoch}")
+            raise self._missing(f"of sample {asked[0][wrong[0]][0]} in {self._word} {number}")
         if wrong.any():
             (sample, partner), old = asked[:, wrong[1]][:, 0], index.numbers[1, places][wrong[1]][0]
             raise TeacherError(
-                f"{self.path}: sample {sample} of epoch {keys.epoch} was mixed with {old} when its target was made, "
+                f"{self.path}: sample {sample} of epoch {number} was mixed with {old} when its target was made, "
                 f"and is mixed with {partner} now; mix as then, or make the cache again"
             )
         return places
@@ -172,6 +196,11 @@ class CacheFile:
         self._sound[block] = True
 
     def _missing(self, what: str) -> TeacherError:
+        if self.header.views is not None:
+            return TeacherError(
+                f"{self.path}: holds no target {what}. It holds {self.header.views} views of each of "
+                f"{self._counts.sum() // self.header.views} samples; make it again for this data"
+            )
         epochs, steps = np.unique(self.heads["epoch"]), self.heads["step"]
         held = f"epochs {epochs[0]} to {epochs[-1]}, steps {steps.min()} to {steps.max()}" if len(epochs) else "nothing"
         return TeacherError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from headstart.cache.fingerprint import Fingerprint, differences
 from headstart.cache.formats import FullRows, check_rows
@@ -27,20 +28,42 @@ class CachedTeacher(TargetSource):
         name: The teacher's name when it was cached.
         expected: The fingerprint that this run's data, and its teacher where that is at hand, have now. Without one,
             nothing tells whether the targets fit.
+        view_of: Tells which view of each sample `[batch]` a batch of some epoch has, `[batch]` of int64; needed where
+            the cache is of views.
+
+    Attributes:
+        views: How many views of each sample the cache holds, where it is of views and not of epochs.
 
     Raises:
         TeacherError: There is no such cache, it is damaged or not finished, or it was made with another teacher or
             other data: says what differs.
     """
 
-    def __init__(self, folder: str | Path, name: str, *, expected: Fingerprint | None = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        expected: Fingerprint | None = None,
+        view_of: Callable[[Tensor, int], Tensor] | None = None,
+    ) -> None:
+        self.name, self._view_of = name, view_of
         self._file = CacheFile(_existing(Path(folder), name))
+        self.views = self._file.header.views
         self.sparse = not isinstance(self._file.header.rows, FullRows)
         self._device = torch.device("cpu")
         if (held := self._file.header.teacher) != name:  # two names may lead to one file
             raise TeacherError(f"{self._file.path}: holds targets of teacher {held!r}, and not of {name!r}")
-        lines = differences(self._file.header.fingerprint, expected) if expected is not None else []
+        if expected is not None:
+            self.check_fit(expected)
+
+    def check_fit(self, expected: Fingerprint) -> None:
+        """Refuse targets of something else than what this run has; `expected` as above.
+
+        Raises:
+            TeacherError: Says what differs.
+        """
+        lines = differences(self._file.header.fingerprint, expected)
         if lines:
             raise TeacherError(
                 f"{self._file.path}: holds targets of something else:\n  "
@@ -69,7 +92,7 @@ class CachedTeacher(TargetSource):
                 f"teacher {self.name!r} is cached, and nothing tells which samples these are: call "
                 "distiller(..., keys=Keys(samples, epoch))"
             )
-        packed = self._file.read(keys)
+        packed = self._read(keys)
         if self._device.type == "cuda":
             packed = packed.pin_memory()  # else the copy would wait for the device
         return self._file.header.rows.decode(packed.to(self._device, non_blocking=True))
@@ -80,7 +103,7 @@ class CachedTeacher(TargetSource):
         Raises:
             TeacherError: It is not, or the file is damaged there.
         """
-        self._file.read(keys)
+        self._read(keys)
 
     def to(self, device: torch.device) -> None:
         """Give the targets on this device from now on."""
@@ -89,6 +112,16 @@ class CachedTeacher(TargetSource):
     def check(self, use: Use) -> None:
         """As in `TargetSource`: sparse targets are good for some losses, at one temperature."""
         check_rows(f"cached teacher {self.name!r}", self._file.header.rows, use)
+
+    def _read(self, keys: Keys) -> Tensor:
+        if self.views is None:
+            return self._file.read(keys)
+        if self._view_of is None:
+            raise HeadstartError(
+                f"{self._file.path}: holds {self.views} views of each sample, and nothing tells which of them a batch "
+                "has; give CachedTeacher(view_of=...), as headstart.cache.all_views had them made"
+            )
+        return self._file.read(keys, self._view_of(keys.samples, keys.epoch))
 
 
 def cache_file(folder: str | Path, name: str) -> Path:

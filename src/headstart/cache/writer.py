@@ -161,7 +161,7 @@ class CacheWriter:
 
     def _refuse_other(self, found: Header, path: Path) -> None:
         lines = differences(found.fingerprint, self._header.fingerprint)
-        for name in ("rows", "rows_per_sample", "mixed", "batch_size", "parts"):
+        for name in ("rows", "rows_per_sample", "mixed", "views", "batch_size", "parts"):
             old, new = getattr(found, name), getattr(self._header, name)
             if old != new:
                 lines.append(f"{name}: {old} there, {new} now")

@@ -27,6 +27,13 @@ def cache(
     count: Annotated[
         int | None, typer.Option(help="Classes of top-k (default 10), or draws (default 32).", show_default=False)
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="epoch: targets of what the run distils on; view: of all ways that samples are seen in, where a flip "
+            "is all that is drawn, or nothing, for runs of any seed, length and window."
+        ),
+    ] = "epoch",
     take: Annotated[
         list[Path] | None,
         typer.Option(
@@ -45,6 +52,7 @@ def cache(
     [bold]headstart train recipes/fashion-mnist.yaml data.seed=0 distill.cache=runs/cache --out runs/one[/]
 
     Many runs can read it: other students, seeds and losses on the same data with the same data.seed.
+    With --by view also those of another data.seed, longer ones, and ones with a wider window.
 
     A causal language model's log-probabilities can come from a server or another project instead: --prompts writes
     what to ask it for, --import reads the answers.
@@ -57,7 +65,9 @@ def cache(
         return
     files = guarded(
         lambda: (
-            _import(recipe, overrides or [], out, take) if take else _cache(recipe, overrides or [], out, keep, count)
+            _import(recipe, overrides or [], out, take)
+            if take
+            else _cache(recipe, overrides or [], out, _keep(keep, count), by)
         )
     )
     if as_json:
@@ -97,19 +107,23 @@ def _import(path: Path, overrides: list[str], out: Path, files: list[Path]) -> l
     return [import_targets(load_recipe(path, overrides), out, files)]
 
 
-def _cache(path: Path, overrides: list[str], out: Path, keep: str, count: int | None) -> list[Path]:
+def _cache(path: Path, overrides: list[str], out: Path, keep: Keep, by: str) -> list[Path]:
+    from typing import cast, get_args
+
     from headstart.commands.console import Display
-    from headstart.experiment.fill_cache import cache_recipe
+    from headstart.errors import RecipeError
+    from headstart.experiment.fill_cache import By, cache_recipe
     from headstart.experiment.train_teachers import teacher_recipes, train_teachers
     from headstart.recipe.checks import check_cacheable
     from headstart.recipe.load import load_recipe
 
-    kept = _keep(keep, count)
+    if by not in get_args(By):
+        raise RecipeError(f"--by={by}: choose one of {', '.join(get_args(By))}")
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
     check_cacheable(recipe)
     with Display(stderr()) as display:
         paths = train_teachers(teacher_recipes(recipe, [recipe]), out / "teachers", watcher=display)
-    return cache_recipe(recipe, out, keep=kept, teacher_paths=paths, progress=_Lines())
+    return cache_recipe(recipe, out, keep=keep, by=cast("By", by), teacher_paths=paths, progress=_Lines())
 
 
 def _keep(kind: str, count: int | None) -> Keep:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from headstart.cache import Batches, Keep, Progress, write_cache
+from headstart.cache import Batches, Keep, Progress, all_views, write_cache
 from headstart.distill.flops import forward_flops
 from headstart.errors import RecipeError
 from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
-from headstart.train.cached_targets import data_settings, distilled_batches
+from headstart.tasks import Task
+from headstart.train.cached_targets import data_settings, distilled_batches, few_views
 from headstart.train.costs.teachers import teacher_cost
 from headstart.train.session import Session
+
+By = Literal["epoch", "view"]
 
 
 def cache_recipe(
@@ -20,18 +24,22 @@ def cache_recipe(
     folder: str | Path,
     *,
     keep: Keep = Keep(),  # noqa: B008 - immutable
+    by: By = "epoch",
     teacher_paths: Mapping[str, Path] | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Run a recipe's teachers once over the batches that its run would distil on, and keep what they give.
 
     Runs with `distill.cache: FOLDER` then read it: this recipe's, and those of other students, losses or shorter
-    lengths on the same data with the same `data.seed`. What is there already is not made again.
+    lengths on the same data with the same `data.seed`; by view, those of any length, window and seed. What is there
+    already is not made again.
 
     Args:
         recipe: With a `distill` section.
         folder: The cache folder; gets one file a teacher.
         keep: What to keep of each target.
+        by: Whether targets are of the batches that the run distils on (`"epoch"`), or of every view of every training
+            sample (`"view"`), where augmentation has so few: two with a flip alone, one without any.
         teacher_paths: Run folders of the teachers that the recipe names.
         progress: Told what it will take, and how it comes along.
 
@@ -39,7 +47,8 @@ def cache_recipe(
         The files.
 
     Raises:
-        RecipeError: The recipe does not distil, or its inputs do not follow from sample and epoch alone.
+        RecipeError: The recipe does not distil, its inputs do not follow from sample and epoch alone, or its samples
+            have too many views.
         HeadstartError: As `write_cache`, and what recipe, data or teachers got wrong.
     """
     if recipe.distill is None:
@@ -52,8 +61,26 @@ def cache_recipe(
     if session.distiller is None or session.pool is None:
         raise RecipeError(f"{recipe.name}: its window never opens; look at distill.start and distill.stop")
     window, processes = session.distiller.window, session.accelerator.num_processes
-    batches = distilled_batches(live, session.task, window, session.total_steps, processes)
+    if by == "view":
+        batches = _of_all_views(live, session.task)
+    else:
+        batches = distilled_batches(live, session.task, window, session.total_steps, processes)
     return write_targets(session, folder, batches, keep=keep, teacher_paths=teacher_paths, progress=progress)
+
+
+def _of_all_views(recipe: Recipe, task: Task) -> Batches:
+    """Batches of all views.
+
+    Raises:
+        RecipeError: They are too many.
+    """
+    few = few_views(task)
+    if few is None:
+        raise RecipeError(
+            f"{recipe.name}: a sample is seen in more ways than a cache can hold (a flip alone makes two; crops, "
+            "cutout and masks many, and so do images with data.size); cache by epoch"
+        )
+    return all_views(few, recipe.train.batch_size // recipe.train.accumulate)
 
 
 def write_targets(
@@ -85,7 +112,7 @@ def write_targets(
         folder,
         pool.live,
         batches,
-        data=data_settings(recipe, task),
+        data=data_settings(recipe, task, by_view=batches.views is not None),
         use=distiller.use,
         keep=keep,
         training={teacher.name: teacher_cost(spec, teacher, paths.get(spec, spec)) for spec, teacher in named},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -58,6 +58,30 @@ class Evaluation:
     quality: float
     others: Mapping[str, float]
     rows: int
+
+
+@runtime_checkable
+class FewViews(Protocol):
+    """Training samples that augmentation shows in so few ways that a cache can hold a target of each.
+
+    Attributes:
+        samples: Their number.
+    """
+
+    samples: int
+
+    @property
+    def views(self) -> int | None:
+        """How many ways: 1 where nothing is drawn, 2 with a flip alone. None: too many."""
+        ...  # pragma: no cover
+
+    def view_of(self, samples: Tensor, epoch: int) -> Tensor:
+        """Which of them each sample is seen in, in an epoch: int64 like `samples`, `[batch]`, both on the CPU."""
+        ...  # pragma: no cover
+
+    def view(self, samples: Tensor, number: int) -> Batch:
+        """A batch of samples, all of them seen in that way, which stands in the epoch's place."""
+        ...  # pragma: no cover
 
 
 class Task(Protocol):

@@ -6,27 +6,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.cache import Batches, CachedTeacher, fingerprint
+from headstart.cache import Batches, CachedTeacher, all_views, fingerprint
 from headstart.config import defaults_of
 from headstart.distill import Teacher, Window
 from headstart.distill.targets.source import Keys
 from headstart.recipe.recipe import Recipe
-from headstart.tasks import Task
+from headstart.tasks import FewViews, Task
 
 _NO_INPUTS = {"evaluate", "evaluate_sequences", "evaluate_size", "workers"}
 _INPUTS = {"task", "classes", "mean", "std", "vocabulary", "length"}
 
 
-def data_settings(recipe: Recipe, task: Task) -> dict[str, Any]:
+def few_views(task: Task) -> FewViews | None:
+    """The task, where a cache can hold all views of its samples."""
+    return task if isinstance(task, FewViews) and task.views is not None else None
+
+
+def data_settings(recipe: Recipe, task: Task, *, by_view: bool = False) -> dict[str, Any]:
     """The settings that a run's inputs depend on: data, augmentation or masking, vocabulary, and their seed.
 
-    The model is none of them, nor is the seed of its weights, so that many students can share a cache.
+    The model is none of them, nor is the seed of its weights, so that many students can share a cache; nor, of a cache
+    that holds every view of every sample, the seed that says which one comes when.
     """
     data = recipe.data.model_dump(mode="json", exclude=_NO_INPUTS)
     seed = data.pop("seed", None)
     name = Path(str(data.pop("name"))).name  # wherever it lies
     described = {key: value for key, value in task.describe().items() if key in _INPUTS}
-    return {"name": name, "seed": recipe.train.seed if seed is None else seed, **data, **described}
+    drawn = {} if by_view else {"seed": recipe.train.seed if seed is None else seed}
+    return {"name": name, **drawn, **data, **described}
 
 
 def cached_teachers(
@@ -44,10 +51,16 @@ def cached_teachers(
     Raises:
         TeacherError: A teacher's targets are not there, are damaged, or are of other weights or other data.
     """
-    settings, defaults = data_settings(recipe, task), defaults_of(type(recipe.data))
-    return [
-        CachedTeacher(folder, name, expected=fingerprint(live.get(name), task, settings, defaults)) for name in names
-    ]
+    defaults, few = defaults_of(type(recipe.data)), few_views(task)
+    found = []
+    for name in names:
+        teacher = CachedTeacher(folder, name, view_of=None if few is None else few.view_of)
+        by_view = teacher.views is not None
+        maker = all_views(few, 1).task if by_view and few is not None else task
+        settings = data_settings(recipe, task, by_view=by_view)
+        teacher.check_fit(fingerprint(live.get(name), maker, settings, defaults))
+        found.append(teacher)
+    return found
 
 
 def distilled_batches(recipe: Recipe, task: Task, window: Window, total_steps: int, processes: int) -> Batches:

@@ -177,4 +177,4 @@ def with_distill(recipe: Recipe, **changes: object) -> Recipe:
 
 def cache_bytes(headers: Sequence[Header], blocks: int) -> int:
     """Bytes of finished cache files of so many blocks."""
-    return sum(file_bytes(header, blocks) for header in headers)
+    return sum(file_bytes(header, blocks, blocks * (header.batch_size // header.parts)) for header in headers)

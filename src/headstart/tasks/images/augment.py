@@ -34,7 +34,7 @@ def augment(images: Tensor, samples: Tensor, settings: Augment, *, seed: int, ep
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device).expand(len(images), -1)
     columns = torch.arange(width, device=images.device).expand(len(images), -1)
-    mirrored = below(2, 0) == 1 if settings.flip else None
+    mirrored = is_mirrored(samples, seed=seed, epoch=epoch).view(-1, 1) if settings.flip else None
     if settings.crop:
         if mirrored is not None:
             columns = torch.where(mirrored, width - 1 - columns, columns)
@@ -46,6 +46,11 @@ def augment(images: Tensor, samples: Tensor, settings: Augment, *, seed: int, ep
     if settings.cutout:
         images = _cut(images, below(height, 3), below(width, 4), settings.cutout)
     return images
+
+
+def is_mirrored(samples: Tensor, *, seed: int, epoch: int) -> Tensor:
+    """Which samples a flip mirrors in an epoch, `[batch]` of bool; arguments as above."""
+    return random_below(2, samples, seed=seed, epoch=epoch, stream=0) == 1
 
 
 def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

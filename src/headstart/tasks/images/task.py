@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headstart.tasks.images.augment import augment
+from headstart.tasks.images.augment import augment, is_mirrored
 from headstart.tasks.images.config import ImageData, ImageModel
 from headstart.tasks.images.data.feed import Feed
 from headstart.tasks.images.data.in_memory import ImagesInMemory
@@ -108,6 +108,27 @@ class ImageClassification:
             share = mixing_share(self.data.augment.mixup, seed=self.seed, step=step)
             inputs, mixed = mixed_with_neighbours(inputs, share), Mixed(drawn.labels.roll(1), share)
         return Batch(inputs, drawn.labels, drawn.samples, drawn.epoch, mixed)
+
+    @property
+    def views(self) -> int | None:
+        """How many images augmentation makes of one: 1 without any, 2 with a flip alone; None where it makes more."""
+        drawn = self.data.augment
+        if self.data.size is not None or drawn.crop or drawn.cutout or drawn.mixup:
+            return None
+        return 2 if drawn.flip else 1
+
+    def view_of(self, samples: Tensor, epoch: int) -> Tensor:
+        """Which of them each sample is in an epoch: 0 as it is stored, 1 mirrored."""
+        if not self.data.augment.flip:
+            return torch.zeros_like(samples)
+        return is_mirrored(samples, seed=self.seed, epoch=epoch).long()
+
+    def view(self, samples: Tensor, number: int) -> Batch:
+        """The images of these samples, all as they are stored (0) or all mirrored (1)."""
+        assert isinstance(self._feed, ImagesInMemory)
+        drawn = self._feed.stored(samples)
+        pixels = drawn.images.flip(-1) if number else drawn.images
+        return Batch(self._normalised(pixels), drawn.labels, samples, number)
 
     def forward(self, model: nn.Module, inputs: Any) -> Tensor:
         """The model's logits, `[images, classes]`."""

@@ -44,6 +44,11 @@ class ImagesInMemory:
         there = samples.to(self._labels.device, non_blocking=True)
         return Drawn(self._images[there], self._labels[there], samples, epoch)
 
+    def stored(self, samples: Tensor) -> Drawn:
+        """Images of these numbers, as they are."""
+        there = samples.to(self._labels.device)
+        return Drawn(self._images[there], self._labels[there], samples, 0)
+
     def held_out(self, size: int, *, part: int, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The held-out images, all of them or one of several parts."""
         for samples, count in held_out_batches(len(self._test_labels), size, part=part, parts=parts):

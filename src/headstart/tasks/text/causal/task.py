@@ -53,6 +53,7 @@ class CausalLM(PackedText):
     """
 
     name = "clm"
+    views = 1
     model: ClmModel
     data: ClmData
     metric = "next-token loss"
@@ -99,8 +100,16 @@ class CausalLM(PackedText):
             parts: How many equal parts there are.
         """
         samples, epoch = self._order.part(step, size, part, parts)
+        return self.view(samples, epoch)
+
+    def view_of(self, samples: Tensor, epoch: int) -> Tensor:
+        """The only one: sequences are the same in every epoch."""
+        return torch.zeros_like(samples)
+
+    def view(self, samples: Tensor, number: int) -> Batch:
+        """The sequences of these numbers."""
         inputs, labels = self._shifted(self._tokens(self.corpus.train, samples))
-        return Batch(inputs, labels, samples, epoch)
+        return Batch(inputs, labels, samples, number)
 
     def forward(self, model: nn.Module, inputs: Any) -> Logits:
         """The model's logits, `[sequences * (length - 1), vocabulary]`, or a `Projection` that they can be made of."""
