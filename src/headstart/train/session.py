@@ -38,6 +38,7 @@ from headstart.train import ranks
 from headstart.train.averaging import average_of
 from headstart.train.build_task import build_task
 from headstart.train.cached_targets import distilled_batches, require_targets
+from headstart.train.freed_memory import keep_freed_memory
 from headstart.train.hidden_states import hidden_loss
 from headstart.train.initial_weights import start_from
 from headstart.train.load_pool import load_pool
@@ -104,6 +105,8 @@ class Session:
             self._require_targets(pool, self.distiller.window)
         # Weakly, so that the teachers are freed when the Distiller lets them go.
         self._pool = weakref.ref(pool) if pool is not None else None
+        if self.device.type == "cpu":  # last: what making all this has freed may go back
+            keep_freed_memory()
 
     @property
     def device(self) -> torch.device:
