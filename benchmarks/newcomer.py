@@ -1,9 +1,10 @@
 """A newcomer's first hour: installing, demo and tests from a fresh clone, and what the demo said: newcomer.json.
 
-Usage: python benchmarks/newcomer.py [--busy 0] [--skip-test] [--pip-flags "--extra-index-url URL"] [--out FOLDER]
+Usage: python benchmarks/newcomer.py [--busy 0] [--there 0] [--skip-test] [--pip-flags FLAGS] [--out FOLDER]
 
 It clones this repository, as it was committed last, into a temporary folder, and runs there what README.md says. With
-`--busy 4` four processes compute beside it without end, and the result is newcomer-busy.json: is all still green?
+`--busy 4` four processes compute beside it without end, and the result is newcomer-busy.json: is all still green? Of
+these `--there 2` takes two for granted, such as the workers of a race that is under way.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, default=0, help="processes that compute beside it")
+    parser.add_argument("--there", type=int, default=0, help="how many of these do so already, as a race's workers")
     parser.add_argument("--skip-test", action="store_true", help="the demo only")
     parser.add_argument("--pip-flags", default="", help="as make's PIP_FLAGS")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result file")
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
     begin = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
-    with tempfile.TemporaryDirectory() as folder, _busy(options.busy):
+    with tempfile.TemporaryDirectory() as folder, _busy(options.busy - options.there):
         clone = Path(folder) / "headstart"
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
         figures = first_hour(clone, environment, options.pip_flags, test=not options.skip_test)

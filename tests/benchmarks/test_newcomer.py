@@ -75,6 +75,7 @@ def test_busy_processes_last_as_long_as_it_does(
         newcomer.main(["--busy", "2", "--out", str(tmp_path)])
     assert len(started) == 2 and all(process.returncode is not None for process in started)
     assert not (tmp_path / "newcomer-busy.json").exists()
-    newcomer.main(["--busy", "1", "--skip-test", "--out", str(tmp_path)])
+    newcomer.main(["--busy", "3", "--there", "2", "--skip-test", "--out", str(tmp_path)])
+    assert len(started) == 3
     assert "test_minutes" not in json.loads((tmp_path / "newcomer-busy.json").read_text())["figures"]
     assert os.environ.get("OMP_NUM_THREADS")  # which no newcomer has
