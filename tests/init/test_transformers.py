@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.init import init_from
-from headstart.init.axes import Axes, Rule
+from headstart.init.picking.axes import Axes, Rule
 from headstart.init.roles import Axis
 from headstart.init.side import Side
 from headstart.init.view import View, views

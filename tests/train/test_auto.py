@@ -17,10 +17,10 @@ from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.records import AutoRecord, Calibration, RunRecord, StepTime, read_record
 from headstart.train import probing, ranks
-from headstart.train.build_task import build_task
 from headstart.train.precision import settled
 from headstart.train.probing import look_at_teachers
 from headstart.train.run import train
+from headstart.train.setup.build_task import build_task
 from tests.tiny import RACE, tiny_recipe, weight_bits, write_run
 from tests.train.processes import run_together
 

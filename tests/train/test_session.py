@@ -131,7 +131,7 @@ def test_teachers_are_freed_when_the_window_has_closed(
         modules.append(weakref.ref(teacher.module))
         return teacher
 
-    monkeypatch.setattr("headstart.train.load_pool.load_teacher", load)
+    monkeypatch.setattr("headstart.train.setup.load_pool.load_teacher", load)
     session = Session(tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 0.25}))
     for step in range(3):
         assert session.pool is not None

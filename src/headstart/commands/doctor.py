@@ -23,8 +23,8 @@ from headstart.teachers import load_teacher
 from headstart.teachers.doctor import Check, doctor
 from headstart.teachers.doctor.check import Status, passed
 from headstart.teachers.find import WEIGHTS
-from headstart.train.build_task import student_side
 from headstart.train.session import Session
+from headstart.train.setup.build_task import student_side
 
 _BATCHES = 4
 

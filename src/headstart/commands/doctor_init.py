@@ -14,8 +14,8 @@ from headstart.records import InitRecord
 from headstart.teachers.doctor import Check
 from headstart.teachers.doctor.check import passed
 from headstart.teachers.find import WEIGHTS
-from headstart.train.initial_weights import start_from
 from headstart.train.session import Session
+from headstart.train.setup.initial_weights import start_from
 
 _NAME = "init"
 _BATCHES = 4

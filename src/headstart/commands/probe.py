@@ -18,9 +18,9 @@ from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
 from headstart.teachers.find import WEIGHTS
 from headstart.train import ranks
-from headstart.train.build_task import build_task
 from headstart.train.precision import settled
 from headstart.train.probing import Looked, chosen, look_at_teachers, told
+from headstart.train.setup.build_task import build_task
 
 
 def probe_recipe(

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from headstart.distill.ask_teachers import Asked, Asking
+from headstart.distill.asking.ask_teachers import Asked, Asking
 from headstart.distill.fused import (
     FusedLoss,
     cross_entropy,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.ask_teachers import Asked, Asking
+from headstart.distill.asking.ask_teachers import Asked, Asking
 from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
 from headstart.distill.first_look import check_class_dim, ignored_label, warn_of_sum, warn_of_task
 from headstart.distill.fused import fusable, linear_cross_entropy

@@ -12,9 +12,9 @@ from headstart.errors import RecipeError
 from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
 from headstart.tasks import Task
-from headstart.train.cached_targets import data_settings, distilled_batches, few_views
 from headstart.train.costs.teachers import teacher_cost
 from headstart.train.session import Session
+from headstart.train.setup.cached_targets import data_settings, distilled_batches, few_views
 
 By = Literal["epoch", "view"]
 

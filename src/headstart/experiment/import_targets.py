@@ -25,8 +25,8 @@ from headstart.recipe.step_kinds import run_window, steps_of
 from headstart.tasks import Batch
 from headstart.tasks.text import CausalLM
 from headstart.train import ranks
-from headstart.train.build_task import build_task
-from headstart.train.cached_targets import data_settings, distilled_batches
+from headstart.train.setup.build_task import build_task
+from headstart.train.setup.cached_targets import data_settings, distilled_batches
 
 logger = logging.getLogger(__name__)
 

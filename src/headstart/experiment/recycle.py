@@ -20,7 +20,7 @@ from headstart.records import Finite, Record, RunRecord, read_record, write_reco
 from headstart.tasks import Task
 from headstart.teachers import find_teacher, load_teacher
 from headstart.teachers.find import is_finished
-from headstart.train.build_task import build_task, check_teacher, student_side
+from headstart.train.setup.build_task import build_task, check_teacher, student_side
 from headstart.train.state.run_folder import RECIPE
 
 RECYCLED = "recycled.json"

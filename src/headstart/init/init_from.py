@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import InitError
-from headstart.init.axes import Rule
-from headstart.init.batchnorm import retake
-from headstart.init.fill import inherited_entries
+from headstart.init.filling.batchnorm import retake
+from headstart.init.filling.fill import inherited_entries
+from headstart.init.filling.observe import give
+from headstart.init.filling.transfer import described, write
 from headstart.init.inherited import Inherited
-from headstart.init.observe import give
+from headstart.init.picking.axes import Rule
 from headstart.init.plan import Take
 from headstart.init.planned import Asked, Forward, Plan, planned
 from headstart.init.refuse import check_options, check_sides
 from headstart.init.side import Side
-from headstart.init.transfer import described, write
 
 
 def init_from(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headstart.init.axes import Axes
-from headstart.init.heads import tiled_evenly
+from headstart.init.picking.axes import Axes
+from headstart.init.picking.heads import tiled_evenly
 from headstart.init.plan import Take, is_tied
 from headstart.init.roles import OF_CONTENT, OF_HEADS
 from headstart.init.view import View

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from headstart.init.axes import Axes
-from headstart.init.picks import Pick, matched, whole
+from headstart.init.picking.axes import Axes
+from headstart.init.picking.picks import Pick, matched, whole
 from headstart.init.roles import Axis, Place
 from headstart.init.side import Side
 from headstart.init.view import View

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from headstart.errors import InitError
-from headstart.init.axes import Axes, Rule
-from headstart.init.by_size import BySize
-from headstart.init.grids import Grid
+from headstart.init.filling.observe import Observed, observe
 from headstart.init.notes import notes_of
-from headstart.init.observe import Observed, observe
+from headstart.init.picking.axes import Axes, Rule
+from headstart.init.picking.by_size import BySize
+from headstart.init.picking.grids import Grid
 from headstart.init.plan import Take, takes_by_roles
 from headstart.init.refuse import check_classes, check_rows
 from headstart.init.roles import OF_CONTENT, Axis

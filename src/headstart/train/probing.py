@@ -29,8 +29,8 @@ from headstart.tasks import Batch, Task
 from headstart.tasks.images.losses import soft_labels
 from headstart.teachers import TeacherEntry, find_teacher
 from headstart.train import ranks
-from headstart.train.build_task import build_task
-from headstart.train.load_pool import load_one
+from headstart.train.setup.build_task import build_task
+from headstart.train.setup.load_pool import load_one
 
 _ROWS = 1024  # labelled rows that are enough to look at
 _FEWEST, _MOST = 2, 8  # batches

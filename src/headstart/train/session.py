@@ -36,15 +36,15 @@ from headstart.tasks.images.progressive import resized
 from headstart.tasks.random import seed_of
 from headstart.train import ranks
 from headstart.train.averaging import average_of
-from headstart.train.build_task import build_task
-from headstart.train.cached_targets import distilled_batches, require_targets
 from headstart.train.freed_memory import keep_freed_memory
-from headstart.train.hidden_states import hidden_loss
-from headstart.train.initial_weights import start_from
-from headstart.train.load_pool import load_pool
 from headstart.train.optimizer import build_optimizer, lr_scale, set_lr
 from headstart.train.parallel import average_statistics
 from headstart.train.precision import settled
+from headstart.train.setup.build_task import build_task
+from headstart.train.setup.cached_targets import distilled_batches, require_targets
+from headstart.train.setup.hidden_states import hidden_loss
+from headstart.train.setup.initial_weights import start_from
+from headstart.train.setup.load_pool import load_pool
 from headstart.train.trackers import require_trackers
 
 Decide = Callable[[Recipe, Task, torch.device], Recipe]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from headstart.distill.ask_teachers import Asked
+from headstart.distill.asking.ask_teachers import Asked
 from headstart.distill.heads.several import Output
 from headstart.distill.later import Later, own_device, together
 from headstart.distill.nonfinite import finite_rows

@@ -20,10 +20,10 @@ from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
 from headstart.tasks.images.config import ImageData
 from headstart.tasks.images.progressive import resized
-from headstart.train.cached_targets import cached_teachers
 from headstart.train.costs.clock import timed
 from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.session import Session, make_distiller
+from headstart.train.setup.cached_targets import cached_teachers
 
 BATCHES = 8  # of training, gone through again and again
 _IN_A_ROW = 6  # batches made for the throughput of workers, after two that start them

@@ -39,9 +39,9 @@ from headstart.train import ranks
 from headstart.train.costs.environment import device_name, environment
 from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.costs.planned import PlannedCache, PlannedTeacher, PlanRecord, WayName
-from headstart.train.initial_weights import start_from
 from headstart.train.precision import settled
 from headstart.train.session import with_all_teachers
+from headstart.train.setup.initial_weights import start_from
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from headstart.distill.flops import step_flops
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import steps_of
 from headstart.teachers.find import is_finished
-from headstart.train.build_task import build_task
+from headstart.train.setup.build_task import build_task
 from headstart.train.state.run_folder import RunFolder
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from headstart.errors import InitError
-from headstart.init.grids import Grid
+from headstart.init.picking.grids import Grid
 from headstart.init.roles import Table
 from headstart.init.side import Side
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from headstart.init.families.family import Family, Heads, heads_of
-from headstart.init.grids import Grid, square
+from headstart.init.picking.grids import Grid, square
 from headstart.init.roles import Table
 from headstart.init.side import Side
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import Teacher
+from headstart.distill.asking.part_of_batch import first_part
 from headstart.distill.flops import forward_flops, step_flops
-from headstart.distill.part_of_batch import first_part
 from headstart.distill.targets.source import Keys
 from headstart.recipe.image_sizes import count_sides, side_of_step
 from headstart.recipe.recipe import Recipe

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from headstart.errors import InitError
-from headstart.init.depth import layers
 from headstart.init.families.family import Heads
-from headstart.init.grids import Grid, square
-from headstart.init.heads import pick_channels, pick_heads
-from headstart.init.picks import Pick, beside, choose, matched, times, whole
+from headstart.init.picking.depth import layers
+from headstart.init.picking.grids import Grid, square
+from headstart.init.picking.heads import pick_channels, pick_heads
+from headstart.init.picking.picks import Pick, beside, choose, matched, times, whole
 from headstart.init.roles import OF_CONTENT, OF_HEADS, Axis, Dim
 from headstart.init.view import View
 

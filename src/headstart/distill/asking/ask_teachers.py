@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from headstart.distill.asking.part_of_batch import Part, first_part
+from headstart.distill.asking.prefetch import Early
+from headstart.distill.asking.written_inputs import check_unwritten
 from headstart.distill.first_look import check_logits, check_same_numbers
 from headstart.distill.heads.layout import Layout
 from headstart.distill.heads.several import Names, Output
 from headstart.distill.inputs import first_tensor
 from headstart.distill.nonfinite import NonFiniteFlags
-from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.pool.pool import TeacherPool
 from headstart.distill.pool.shared import OptimizerWatch
-from headstart.distill.prefetch import Early
 from headstart.distill.projection import Logits, Projection, as_logits
 from headstart.distill.targets.source import Keys, Target, as_rows
 from headstart.distill.targets.sparse import Sparse
-from headstart.distill.written_inputs import check_unwritten
 from headstart.errors import HeadstartError, TeacherError
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.init import init_from
-from headstart.init.grids import Grid, resampled, square
+from headstart.init.picking.grids import Grid, resampled, square
 from tests.init.models import stirred
 from tests.init.test_vision import library, timm_vit
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from headstart.errors import InitError
-from headstart.init.compensate import compensated
-from headstart.init.fill import fill
-from headstart.init.grids import resampled
+from headstart.init.filling.compensate import compensated
+from headstart.init.filling.fill import fill
 from headstart.init.inherited import InheritedTensor
-from headstart.init.picks import kind, whole
+from headstart.init.picking.grids import resampled
+from headstart.init.picking.picks import kind, whole
 from headstart.init.plan import Take
 from headstart.init.planned import Plan
 from headstart.init.side import Side, all_finite

@@ -14,8 +14,8 @@ from headstart.errors import TeacherError
 from headstart.recipe.recipe import Recipe
 from headstart.tasks import Task
 from headstart.teachers import TeacherEntry, load_teacher
-from headstart.train.build_task import check_teacher, student_side
-from headstart.train.cached_targets import cached_teachers
+from headstart.train.setup.build_task import check_teacher, student_side
+from headstart.train.setup.cached_targets import cached_teachers
 
 
 def load_pool(

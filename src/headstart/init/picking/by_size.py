@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from headstart.init.axes import Rule, ways_of
-from headstart.init.picks import Pick, choose, matched, whole
+from headstart.init.picking.axes import Rule, ways_of
+from headstart.init.picking.picks import Pick, choose, matched, whole
 from headstart.init.plan import Take, once
 from headstart.init.side import Side
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import InitError
-from headstart.init import gather, init_from
-from headstart.init.fill import fill
-from headstart.init.gather import entries, picked
-from headstart.init.picks import Pick, spaced, tiled
+from headstart.init import init_from
+from headstart.init.filling import gather
+from headstart.init.filling.fill import fill
+from headstart.init.filling.gather import entries, picked
+from headstart.init.picking.picks import Pick, spaced, tiled
 from headstart.init.plan import Take
 from tests.init.models import assert_same_weights, language, stirred
 

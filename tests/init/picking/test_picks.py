@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.init.depth import layers
 from headstart.init.families.family import Heads
-from headstart.init.heads import pick_heads
-from headstart.init.picks import beside, choose, spaced, tiled, times, whole
+from headstart.init.picking.depth import layers
+from headstart.init.picking.heads import pick_heads
+from headstart.init.picking.picks import beside, choose, spaced, tiled, times, whole
 
 SIZES = st.integers(1, 60)
 

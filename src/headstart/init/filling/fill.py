@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from headstart.init.gather import blocks, entries, pick_into, picked
-from headstart.init.picks import Pick
+from headstart.init.filling.gather import blocks, entries, pick_into, picked
+from headstart.init.picking.picks import Pick
 from headstart.init.plan import Take
 from headstart.init.side import all_finite
 

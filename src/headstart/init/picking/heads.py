@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstart.errors import InitError
 from headstart.init.families.family import Heads
-from headstart.init.picks import Pick, choose, kind
+from headstart.init.picking.picks import Pick, choose, kind
 
 
 def pick_heads(

@@ -20,8 +20,8 @@ from headstart.records import InitRecord
 from headstart.tasks import Task
 from headstart.teachers.rows import rows_of
 from headstart.teachers.source import Source, load_source
-from headstart.train.build_task import student_side
 from headstart.train.costs.teachers import weights_cost
+from headstart.train.setup.build_task import student_side
 
 
 def start_from(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from headstart.init.observe import evaluating
+from headstart.init.filling.observe import evaluating
 
 
 def retake(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> bool:

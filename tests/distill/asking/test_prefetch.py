@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.distill import Distiller, TeacherPool
-from headstart.distill.prefetch import Early
+from headstart.distill.asking.prefetch import Early
 from headstart.distill.targets.sparse import TopK
 from headstart.errors import HeadstartError
 from tests.distill.batch import INPUTS, LABELS

@@ -21,9 +21,9 @@ from headstart.experiment.train_teachers import teacher_recipes
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.records import RunRecord, read_record
-from headstart.train.cached_targets import data_settings
 from headstart.train.run import train
 from headstart.train.session import Session
+from headstart.train.setup.cached_targets import data_settings
 from tests.tiny import tiny_recipe, write_images
 
 

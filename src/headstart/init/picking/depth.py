@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headstart.init.picks import evenly
+from headstart.init.picking.picks import evenly
 
 
 def layers(

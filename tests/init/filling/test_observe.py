@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from headstart.init import init_from
-from headstart.init.observe import Observed, give, observe
+from headstart.init.filling.observe import Observed, give, observe
 from headstart.init.roles import Axis
 from headstart.init.side import Side
 from headstart.init.view import View, views

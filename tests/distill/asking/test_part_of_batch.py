@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headstart.distill import LOSSES, Distiller, dist, kl
+from headstart.distill.asking.part_of_batch import Part, first_part
 from headstart.distill.fused import loss as fused_loss
 from headstart.distill.fused import rows
-from headstart.distill.part_of_batch import Part, first_part
 from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.distill.targets.sparse import top_k_target
 from headstart.errors import HeadstartError, TeacherError

@@ -1,0 +1,1 @@
+"""What teachers are asked at a step, of which samples, and when."""

@@ -1,0 +1,1 @@
+"""Which entries of a source each axis of a student takes."""
