@@ -4,12 +4,14 @@ Usage: python benchmarks/autopilot.py [--quick] [--work runs/autopilot] [--worke
 
 Three races: a ResNet-8 on 10 000 and on 500 pictures of Fashion-MNIST, and a small ModernBERT on text. Each is one
 baseline against teachers of very different worth, and with each teacher against `distill: auto` and a few fixed
-settings: 11 tasks. The text is the folder wikipedia-en-2015-small of $HEADSTART_DATA, or what --text names. The figures
+settings: 12 tasks. The text is the folder wikipedia-en-2015-small of $HEADSTART_DATA, or what --text names. The figures
 are speed-ups over all qualities that both curves reach, with 95 % intervals, in calibrated seconds and in FLOPs; the
 look at the teachers is on both clocks.
 
 `worst` is the smallest of automatic's speed-ups. `median_of_best` is the median over tasks of automatic's speed-up over
 that of the best fixed setting, not distilling among them: chosen afterwards from the same runs, and so flattered.
+`ranking.images.gain` and `ranking.images.grace` are the rank correlations of what `headstart.probe` says of the eight
+teachers of the first race, before any of it, with what its fixed setting `half` then gained with each.
 Finished runs are not done again. About 90 minutes on two quiet cores; `--quick` takes two and its numbers mean nothing.
 """
 
@@ -39,6 +41,7 @@ from headstart.train.run import train
 from headstart.train.session import Session
 from headstart.train.state.run_folder import RunFolder
 from results_file import RESULTS, Figure, command_line, finish
+from teacher_ranking import rankings_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OLD_MODEL = ROOT / "examples" / "old-model"
@@ -98,6 +101,7 @@ IMAGES = Field(
     {
         "good": OLD_MODEL,
         "equal": {"train.steps": 320},
+        "middling": {"train.steps": 150},
         "poor": {"train.steps": 50},
         "tiny": {"model.width": 3, "train.steps": 640},
         "huge": {"model.name": "resnet14", "model.width": 16, "train.steps": 320},
@@ -107,7 +111,7 @@ IMAGES = Field(
     {
         **dict.fromkeys(("good", "equal", "tiny"), ("half", "quarter", "light")),
         **dict.fromkeys(("poor", "huge"), ("half", "quarter")),
-        **dict.fromkeys(("shuffled", "random"), ("half",)),
+        **dict.fromkeys(("middling", "shuffled", "random"), ("half",)),
     },
     {},
 )
@@ -207,6 +211,15 @@ def figures_of(record: RaceRecord, field: Field) -> dict[str, Figure]:
     return found
 
 
+def ranked(
+    recipe: Recipe, field: Field, places: Mapping[str, Path], figures: Mapping[str, Figure]
+) -> dict[str, Figure]:
+    """How well two looks at the teachers have told what `half` gains with each."""
+    names = {name: f"speedup.{field.name}.{name}.half.{CLOCKS[0]}" for name in places}
+    shown = {name: figures[key].value for name, key in names.items() if key in figures}
+    return {f"ranking.{field.name}.{key}": one for key, one in rankings_of(recipe, places, shown).items()}
+
+
 def summed_up(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     """The worst of automatic's speed-ups, and how near it comes to the best fixed setting, on each clock."""
     found: dict[str, Figure] = {}
@@ -253,7 +266,10 @@ def main(arguments: Sequence[str]) -> None:
             places = teachers_of(field, folder / "teachers-of-the-race", display)
             recipe = race_of(field, places, seeds=1 if options.quick else 3, pairs=1 if options.quick else 30)
             record = race_recipe(recipe, folder, watcher=display, workers=options.workers)
-        figures |= figures_of(record, field)
+        found = figures_of(record, field)
+        if field.name == IMAGES.name and not options.quick:
+            figures |= ranked(recipe, field, places, found)
+        figures |= found
     for name, figure in figures.items():
         print(f"{name:48s} {figure.value:.3f} ({figure.low} to {figure.high})")
     finish(

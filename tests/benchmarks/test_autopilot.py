@@ -9,7 +9,9 @@ import pytest
 
 from headstart.records import ArmResult, Estimate, RaceRecord, RunRecord, read_record
 from headstart.teachers import load_teacher
+from headstart.train.run import train
 from results_file import Figure
+from teacher_ranking import rankings_of
 from tests.tiny import tiny_recipe
 
 
@@ -60,3 +62,21 @@ def test_teachers_that_have_learnt_nothing(tiny_data: Path, tmp_path: Path) -> N
         record = read_record(RunRecord, tmp_path / name / "record.json")
         assert (record.flops is not None) is shuffled
         load_teacher(tmp_path / name)
+
+
+def test_a_ranking_is_held_against_what_races_showed(tiny_data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tiny_data, data__holdout=24, train__steps=30)
+    train(recipe, tmp_path / "good")
+    for name, shuffled in (("shuffled", True), ("random", False)):
+        autopilot._untaught(recipe, tmp_path / name, shuffled=shuffled)
+    places = {name: tmp_path / name for name in ("random", "good", "shuffled", "unraced")}
+    found = rankings_of(recipe, places, {"good": 1.5, "shuffled": 0.7, "random": 0.6})
+    assert set(found) == {"gain", "grace"} and {figure.n for figure in found.values()} == {3}
+    assert found["gain"].value > 0.4 and -1.0 <= found["grace"].value <= 1.0
+    other_way = rankings_of(recipe, places, {"good": 0.5, "shuffled": 1.7, "random": 1.6})
+    assert other_way["gain"].value == pytest.approx(-found["gain"].value, abs=1.0) and other_way["gain"].value < 0
+
+
+def test_ranked_by_the_setting_that_all_teachers_were_raced_with() -> None:
+    keys = [f"speedup.images.{name}.half.calibrated" for name in autopilot.IMAGES.teachers]
+    assert len(keys) == 8 and all("half" in autopilot.IMAGES.fixed[name] for name in autopilot.IMAGES.teachers)
