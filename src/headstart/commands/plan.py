@@ -77,7 +77,8 @@ def _steps(plan: PlanRecord) -> Table:
         interval = "" if loss.low is None or loss.high is None else f"{loss.low * 1e3:.2f} to {loss.high * 1e3:.2f}"
         table.add_row("  of it the loss, and the rest", f"{loss.value * 1e3:.2f}", interval, "")
     if plan.cache is not None:
-        _row(table, f"step with cached targets ({plan.cache.kind})", plan.cache.step, plan.student_flops)
+        by_view = ", by view" if plan.cache.by == "view" else ""
+        _row(table, f"step with cached targets ({plan.cache.kind}{by_view})", plan.cache.step, plan.student_flops)
     table.add_row(f"making its batch{', ahead' if plan.data_ahead else ''}", f"{plan.data_seconds * 1e3:.2f}", "", "")
     return table
 

@@ -62,7 +62,22 @@ def test_a_cache_is_as_large_as_it_will_be(tiny_data: Path, teachers: list[str],
     assert found.cache is not None
     assert found.cache.bytes == sum(file.stat().st_size for file in files)
     assert [cache_file(tmp_path / "cache", teacher) for teacher in teachers] == files
+    assert found.cache.by == "epoch"
     assert [teacher.share for teacher in found.teachers] == [0.5, 0.5]
+
+
+def test_a_cache_by_view_is_planned_where_that_is_smaller(tiny_data: Path, teachers: list[str], tmp_path: Path) -> None:
+    """240 views of 120 images, of which a run of 24 steps sees 576, and one of 8 steps 192."""
+    plans = {}
+    for steps in (8, 24):
+        overrides: dict[str, Any] = {"data__augment": {"flip": True}, "train__steps": steps}
+        recipe = tiny_recipe(tiny_data, distill={"teachers": teachers, "stop": 1.0}, **overrides)
+        plans[steps] = planned(recipe)
+    short, long = plans[8].cache, plans[24].cache
+    assert short is not None and long is not None
+    assert (short.by, long.by) == ("epoch", "view")
+    files = cache_recipe(recipe, tmp_path / "cache", by="view")
+    assert long.bytes == pytest.approx(sum(file.stat().st_size for file in files), abs=200)  # numbers of other lengths
 
 
 def test_memory_is_that_of_the_tensors(tiny_data: Path, teachers: list[str]) -> None:

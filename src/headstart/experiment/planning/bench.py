@@ -7,23 +7,25 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from headstart.cache import Batches
+from headstart.cache import Batches, all_views
 from headstart.cache.container import Header, file_bytes
 from headstart.cache.reader import CacheFile
 from headstart.distill import Distiller, Teacher, TeacherPool
 from headstart.errors import RecipeError
 from headstart.experiment.calibrate import WARM_UP, always_distilling, endless
-from headstart.experiment.fill_cache import write_targets
+from headstart.experiment.fill_cache import By, write_targets
 from headstart.recipe.checks import check_cacheable, check_settings
 from headstart.recipe.distill_section import Distill
 from headstart.recipe.recipe import Recipe
+from headstart.tasks import Task
 from headstart.tasks.images.config import ImageData
 from headstart.tasks.images.progressive import resized
 from headstart.train.costs.clock import timed
 from headstart.train.costs.known_before import shown_to_teachers
 from headstart.train.session import Session, make_distiller
-from headstart.train.setup.cached_targets import cached_teachers
+from headstart.train.setup.cached_targets import cached_teachers, few_views
 
 BATCHES = 8  # of training, gone through again and again
 _IN_A_ROW = 6  # batches made for the throughput of workers, after two that start them
@@ -175,6 +177,34 @@ def with_distill(recipe: Recipe, **changes: object) -> Recipe:
     return recipe.model_copy(update={"distill": changed})
 
 
-def cache_bytes(headers: Sequence[Header], blocks: int) -> int:
-    """Bytes of finished cache files of so many blocks."""
-    return sum(file_bytes(header, blocks, blocks * (header.batch_size // header.parts)) for header in headers)
+class CacheSize(NamedTuple):
+    """How many targets a cache holds.
+
+    Attributes:
+        by: Of what.
+        blocks: Micro-batches.
+        samples: In these.
+    """
+
+    by: By
+    blocks: int
+    samples: int
+
+    def bytes(self, headers: Sequence[Header]) -> int:
+        """Of the finished files."""
+        return sum(file_bytes(header, self.blocks, self.samples) for header in headers)
+
+
+def smaller_cache(task: Task, blocks: int, size: int) -> CacheSize:
+    """The smaller one of two caches: of the epochs that a run distils on, or of all views of its samples.
+
+    Args:
+        task: Of the run.
+        blocks: Micro-batches that it distils on.
+        size: Samples of each.
+    """
+    few = few_views(task)
+    whole = None if few is None else all_views(few, size)
+    if whole is not None and whole.samples < blocks * size:
+        return CacheSize("view", len(whole.plan), whole.samples)
+    return CacheSize("epoch", blocks, blocks * size)

@@ -14,7 +14,7 @@ from headstart.distill import Teacher
 from headstart.distill.flops import forward_flops, step_flops
 from headstart.errors import HeadstartError, RecipeError
 from headstart.experiment.planning.advice import recommended
-from headstart.experiment.planning.bench import Bench, cache_bytes
+from headstart.experiment.planning.bench import Bench, smaller_cache
 from headstart.experiment.planning.measure import (
     Side,
     Times,
@@ -116,11 +116,14 @@ class _Plan:
         blocks = sum(distilled_sides(recipe, self.steps).values()) * recipe.train.accumulate
         cache = None
         if cached is not None:
+            batch = recipe.train.batch_size
+            size = smaller_cache(self.session.task, blocks, batch // recipe.train.accumulate)
             cache = PlannedCache(
-                bytes=cache_bytes(headers, blocks),
-                seconds=making * blocks / recipe.train.accumulate,
+                bytes=size.bytes(headers),
+                seconds=making * size.samples / batch,
                 kind=headers[0].rows.kind,
                 step=step_time(full.cached),
+                by=size.by,
             )
         forwards = {
             side: [self._forward_flops(teacher, side) for teacher in bench.teachers] for side in sides_of(recipe)

@@ -73,13 +73,15 @@ class PlannedMemory(Record):
 class PlannedCache(Record):
     """Targets made once.
 
-    `bytes`: of the files, for the recipe's window; `seconds`: to make them; `step`: one that reads them.
+    `bytes`: of the files, for the recipe's window; `seconds`: to make them; `step`: one that reads them; `by`: whether
+    these are targets of its epochs or of all views of its samples (`headstart cache --by`), whichever are fewer.
     """
 
     bytes: int
     seconds: Amount
     kind: str
     step: StepTime
+    by: Literal["epoch", "view"] = "epoch"
 
 
 class Way(Record):
