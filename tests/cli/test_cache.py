@@ -42,6 +42,8 @@ def test_caches_and_trains_on_it(recipe: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--keep", "topk"], 2, "headstart: --keep=topk: choose one of full, top-k, sampled"),
+        (["--by", "step"], 2, "headstart: --by=step: choose one of epoch, view"),
+        (["--by", "view"], 2, "a sample is seen in more ways than a cache can hold"),
         (["--keep", "full", "--count", "3"], 1, "count=3 is for top-k and sampled targets"),
         (["distill=null"], 2, "the recipe has no distill section"),
         (["--keep", "sampled", "distill.loss=mse"], 1, "sampled targets are good for loss=kl and not for mse"),
@@ -55,7 +57,11 @@ def test_what_cannot_be_cached_is_said(
     assert message in done.stderr
 
 
-def test_targets_made_elsewhere_are_asked_for_and_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("by", "count", "seed"), [("epoch", 16, 0), ("view", 325, 3)])
+def test_targets_made_elsewhere_are_asked_for_and_imported(
+    by: str, count: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By view those of all sequences, good for any seed."""
     pytest.importorskip("transformers")
     from tests.train.test_causal_lm import recipe as causal
     from tests.train.test_masked_lm import write_text
@@ -65,18 +71,18 @@ def test_targets_made_elsewhere_are_asked_for_and_imported(tmp_path: Path, monke
         write_text(tmp_path / "text"), distill={"teachers": ["served"], "stop": 0.1, "temperature": 1.0, "weight": 0.5}
     )
     path, prompts = write_recipe(tmp_path / "recipe.yaml", described), tmp_path / "prompts.jsonl"
-    asked = RUN.invoke(app, ["cache", str(path), "--prompts", str(prompts)])
-    assert asked.exit_code == 0 and asked.stdout == f"16 sequences: {prompts}\n", asked.output
+    asked = RUN.invoke(app, ["cache", str(path), "--prompts", str(prompts), "--by", by])
+    assert asked.exit_code == 0 and asked.stdout == f"{count} sequences: {prompts}\n", asked.output
     answers = tmp_path / "answers.jsonl"
     place = {"token_ids": [[1, 2]] * 15, "logprobs": [[-0.7, -1.5]] * 15}
     lines = [json.dumps(json.loads(line) | place) for line in prompts.read_text().splitlines()]
     answers.write_text("\n".join(lines), encoding="utf-8")
-    taken = RUN.invoke(app, ["cache", str(path), "--import", str(answers), "--out", str(tmp_path / "targets")])
+    cache = ["cache", str(path), "--by", by, "--import", str(answers)]
+    taken = RUN.invoke(app, [*cache, "--out", str(tmp_path / "targets")])
     assert taken.exit_code == 0, taken.output
-    trained = RUN.invoke(
-        app, ["train", str(path), f"distill.cache={tmp_path / 'targets'}", "--out", str(tmp_path / "run")]
-    )
+    reading = [f"distill.cache={tmp_path / 'targets'}", f"train.seed={seed}"]
+    trained = RUN.invoke(app, ["train", str(path), *reading, "--out", str(tmp_path / "run")])
     assert trained.exit_code == 0, trained.output
     answers.write_text(lines[0], encoding="utf-8")
-    refused = RUN.invoke(app, ["cache", str(path), "--import", str(answers), "--out", str(tmp_path / "other")])
-    assert refused.exit_code == 4 and "15 have no targets" in refused.stderr
+    refused = RUN.invoke(app, [*cache, "--out", str(tmp_path / "other")])
+    assert refused.exit_code == 4 and f"{count - 1} have no targets" in refused.stderr

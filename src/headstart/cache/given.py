@@ -88,10 +88,10 @@ def write(
         HeadstartError: The folder holds targets of something else, or cannot be written.
     """
     plan = batches.plan
-    first = give(batches.batch(*plan[0])) if plan else None
-    if first is None:
+    if not plan:
         raise TeacherError("nothing to cache: the run distils on no step; look at distill.start and distill.stop")
-    samples = batches.size // batches.parts
+    beginning = batches.batch(*plan[0])
+    first, samples = give(beginning), len(beginning.samples)
     rows, over = divmod(len(first.indices), samples)
     if over or not rows:
         raise TeacherError(f"{name}: {len(first.indices)} rows for {samples} samples; give the same number for each")
@@ -101,6 +101,7 @@ def write(
         fingerprint=fingerprint(None, batches.task, data),
         rows=form,
         rows_per_sample=rows,
+        views=batches.views,
         batch_size=batches.size,
         parts=batches.parts,
         versions=versions(),

@@ -13,6 +13,7 @@ from headstart.cli.common import Json, Overrides, guarded, stderr
 
 if TYPE_CHECKING:
     from headstart.cache import Forecast, Keep
+    from headstart.experiment.fill_cache import By
 
 
 def cache(
@@ -60,14 +61,13 @@ def cache(
     [bold]headstart cache recipes/clm-small-text.yaml --prompts prompts.jsonl[/]
     [bold]headstart cache recipes/clm-small-text.yaml --import answers.jsonl --out runs/served[/]
     """
+    changes = overrides or []
     if prompts is not None:
-        print(f"{guarded(lambda: _write_prompts(recipe, overrides or [], prompts))} sequences: {prompts}")
+        print(f"{guarded(lambda: _write_prompts(recipe, changes, prompts, by))} sequences: {prompts}")
         return
     files = guarded(
         lambda: (
-            _import(recipe, overrides or [], out, take)
-            if take
-            else _cache(recipe, overrides or [], out, _keep(keep, count), by)
+            _import(recipe, changes, out, take, by) if take else _cache(recipe, changes, out, _keep(keep, count), by)
         )
     )
     if as_json:
@@ -93,37 +93,44 @@ class _Lines:
             print(f"  {done}/{total} batches", file=sys.stderr)
 
 
-def _write_prompts(path: Path, overrides: list[str], to: Path) -> int:
+def _write_prompts(path: Path, overrides: list[str], to: Path, by: str) -> int:
     from headstart.experiment.import_targets import write_prompts
     from headstart.recipe.load import load_recipe
 
-    return write_prompts(load_recipe(path, overrides), to)
+    return write_prompts(load_recipe(path, overrides), to, by=_by(by))
 
 
-def _import(path: Path, overrides: list[str], out: Path, files: list[Path]) -> list[Path]:
+def _import(path: Path, overrides: list[str], out: Path, files: list[Path], by: str) -> list[Path]:
     from headstart.experiment.import_targets import import_targets
     from headstart.recipe.load import load_recipe
 
-    return [import_targets(load_recipe(path, overrides), out, files)]
+    return [import_targets(load_recipe(path, overrides), out, files, by=_by(by))]
 
 
 def _cache(path: Path, overrides: list[str], out: Path, keep: Keep, by: str) -> list[Path]:
-    from typing import cast, get_args
-
     from headstart.commands.console import Display
-    from headstart.errors import RecipeError
-    from headstart.experiment.fill_cache import By, cache_recipe
+    from headstart.experiment.fill_cache import cache_recipe
     from headstart.experiment.train_teachers import teacher_recipes, train_teachers
     from headstart.recipe.checks import check_cacheable
     from headstart.recipe.load import load_recipe
 
-    if by not in get_args(By):
-        raise RecipeError(f"--by={by}: choose one of {', '.join(get_args(By))}")
+    kind = _by(by)
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
     check_cacheable(recipe)
     with Display(stderr()) as display:
         paths = train_teachers(teacher_recipes(recipe, [recipe]), out / "teachers", watcher=display)
-    return cache_recipe(recipe, out, keep=keep, by=cast("By", by), teacher_paths=paths, progress=_Lines())
+    return cache_recipe(recipe, out, keep=keep, by=kind, teacher_paths=paths, progress=_Lines())
+
+
+def _by(word: str) -> By:
+    from typing import cast, get_args
+
+    from headstart.errors import RecipeError
+    from headstart.experiment.fill_cache import By
+
+    if word not in get_args(By):
+        raise RecipeError(f"--by={word}: choose one of {', '.join(get_args(By))}")
+    return cast("By", word)
 
 
 def _keep(kind: str, count: int | None) -> Keep:

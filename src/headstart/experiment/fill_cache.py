@@ -62,13 +62,13 @@ def cache_recipe(
         raise RecipeError(f"{recipe.name}: its window never opens; look at distill.start and distill.stop")
     window, processes = session.distiller.window, session.accelerator.num_processes
     if by == "view":
-        batches = _of_all_views(live, session.task)
+        batches = batches_of_all_views(live, session.task)
     else:
         batches = distilled_batches(live, session.task, window, session.total_steps, processes)
     return write_targets(session, folder, batches, keep=keep, teacher_paths=teacher_paths, progress=progress)
 
 
-def _of_all_views(recipe: Recipe, task: Task) -> Batches:
+def batches_of_all_views(recipe: Recipe, task: Task) -> Batches:
     """Batches of all views.
 
     Raises:

@@ -18,6 +18,7 @@ from headstart.cache.foreign import TokenOf, Told, read_told
 from headstart.distill.targets.source import numbered
 from headstart.distill.targets.sparse import TopK
 from headstart.errors import RecipeError, TeacherError
+from headstart.experiment.fill_cache import By, batches_of_all_views
 from headstart.files import write_atomically
 from headstart.recipe.checks import check_cacheable
 from headstart.recipe.recipe import Recipe
@@ -42,8 +43,13 @@ class _Wanted(NamedTuple):
     name: str
 
 
-def write_prompts(recipe: Recipe, path: str | Path) -> int:
+def write_prompts(recipe: Recipe, path: str | Path, *, by: By = "epoch") -> int:
     """Write the sequences whose next tokens the targets have to be of, a line of JSON each: `sample`, `input_ids`.
+
+    Args:
+        recipe: As for `import_targets`.
+        path: Where to.
+        by: As there.
 
     Returns:
         How many.
@@ -51,14 +57,14 @@ def write_prompts(recipe: Recipe, path: str | Path) -> int:
     Raises:
         RecipeError: As `import_targets`.
     """
-    wanted = _wanted(recipe)
+    wanted = _wanted(recipe, by)
     rows = _rows(wanted.task, wanted.samples).tolist()
     lines = [json.dumps({"sample": sample, "input_ids": row}) for sample, row in zip(wanted.samples, rows, strict=True)]
     write_atomically(Path(path), "\n".join([*lines, ""]).encode())
     return len(lines)
 
 
-def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Path]) -> Path:
+def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Path], *, by: By = "epoch") -> Path:
     """Read log-probabilities that were made elsewhere, check them, and write the cache that the recipe's run reads.
 
     Args:
@@ -66,6 +72,7 @@ def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Pat
         folder: The cache folder; gets one file.
         files: In one of the forms of `headstart.cache.foreign`. Of each sequence as many classes are kept as every
             place of every sequence has, the most probable ones.
+        by: As in `cache_recipe`: targets of what the run distils on, or of all sequences, for runs of any seed.
 
     Returns:
         The file.
@@ -75,7 +82,7 @@ def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Pat
         TeacherError: A file cannot be read; is of another text or tokenizer; holds no log-probabilities; or sequences
             that the run distils on are missing.
     """
-    wanted = _wanted(recipe)
+    wanted = _wanted(recipe, by)
     found = _collected(wanted, files)
     missing = [sample for sample in wanted.samples if sample not in found]
     if missing:
@@ -99,10 +106,11 @@ def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Pat
         ids, values = (torch.cat([part[index][:, :count] for part in parts]) for index in (0, 1))
         return target_of_logprobs(ids, values, classes=classes, where=f"samples {batch.samples[:3].tolist()}, ...")
 
-    return write(folder, wanted.name, wanted.batches, give, data=data_settings(recipe, wanted.task))
+    settings = data_settings(recipe, wanted.task, by_view=by == "view")
+    return write(folder, wanted.name, wanted.batches, give, data=settings)
 
 
-def _wanted(recipe: Recipe) -> _Wanted:
+def _wanted(recipe: Recipe, by: By) -> _Wanted:
     distill = recipe.distill
     if distill is None:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to import")
@@ -119,8 +127,11 @@ def _wanted(recipe: Recipe) -> _Wanted:
         raise RecipeError(f"distill.teachers: files are one teacher's; name one, not {', '.join(distill.specs)}")
     task = build_task(recipe, "cpu")
     assert isinstance(task, CausalLM)
-    total = steps_of(recipe, task.samples)
-    batches = distilled_batches(recipe, task, run_window(distill, recipe.train), total, ranks.count())
+    if by == "view":
+        batches = batches_of_all_views(recipe, task)
+    else:
+        total = steps_of(recipe, task.samples)
+        batches = distilled_batches(recipe, task, run_window(distill, recipe.train), total, ranks.count())
     samples = {sample for place in batches.plan for sample in batches.batch(*place).samples.tolist()}
     return _Wanted(task, batches, sorted(samples), numbered(distill.specs)[0])
 
