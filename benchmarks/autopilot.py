@@ -11,8 +11,9 @@ look at the teachers is on both clocks.
 `worst` is the smallest of automatic's speed-ups. `median_of_best` is the median over tasks of automatic's speed-up over
 that of the best fixed setting, not distilling among them: chosen afterwards from the same runs, and so flattered.
 `ranking.images.gain` and `ranking.images.grace` are the rank correlations of what `headstart.probe` says of the eight
-teachers of the first race, before any of it, with what its fixed setting `half` then gained with each.
-Finished runs are not done again. About 90 minutes on two quiet cores; `--quick` takes two and its numbers mean nothing.
+teachers of the first race, from test pictures, with what its fixed setting `half` gained with each; without those with
+which it shared no quality with the baseline. Finished runs are not done again. About 100 minutes on two quiet cores;
+`--quick` takes two and its numbers mean nothing.
 """
 
 from __future__ import annotations

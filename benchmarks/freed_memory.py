@@ -69,7 +69,10 @@ def steps_of(name: str, steps: int, *, kept: bool) -> dict[str, float]:
     model, loss = MODELS[name]()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     if kept and not keep_freed_memory():
-        raise HeadstartError("this C library is not told to keep memory: it is not the GNU one, or has other settings")
+        raise HeadstartError(
+            "nothing to measure: memory can be kept with the GNU C library alone, without another allocator in "
+            "LD_PRELOAD or settings of it in the environment (MALLOC_..., GLIBC_TUNABLES)"
+        )
 
     def step() -> None:
         torch.autograd.backward(loss())

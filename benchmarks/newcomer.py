@@ -4,7 +4,7 @@ Usage: python benchmarks/newcomer.py [--busy 0] [--there 0] [--skip-test] [--pip
 
 It clones this repository, as it was committed last, into a temporary folder, and runs there what README.md says. With
 `--busy 4` four processes compute beside it without end, and the result is newcomer-busy.json: is all still green? Of
-these `--there 2` takes two for granted, such as the workers of a race that is under way.
+these `--there 2` counts two that run already, such as the workers of a race that is under way.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     """Clone, run, write the result file."""
     options = parse_arguments(arguments)
+    if options.there > options.busy:
+        raise HeadstartError(f"--there {options.there} are more than --busy {options.busy}, which counts all of them")
     begin = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
     with tempfile.TemporaryDirectory() as folder, _busy(options.busy - options.there):

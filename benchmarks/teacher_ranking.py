@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 
 from headstart import load_teacher, probe
 from headstart.generators import generators_untouched
-from headstart.recipe.load import varied
 from headstart.recipe.recipe import Recipe
 from headstart.teachers import find_teacher
 from headstart.train.setup.build_task import build_task
@@ -24,16 +23,18 @@ def rankings_of(recipe: Recipe, places: Mapping[str, Path], speed_ups: Mapping[s
     """Spearman's rank correlation of each score with the speed-ups that races have shown.
 
     Args:
-        recipe: The student, and data with a `holdout`, which the teachers of the race have not seen.
+        recipe: The student, and the test split that it is judged by, which no teacher has been trained on.
         places: The teachers' run folders, by name.
-        speed_ups: Of the same fixed setting with each teacher; at least three.
+        speed_ups: Of the same fixed setting with each teacher; those without one are left out.
 
     Returns:
         `gain`, the speed-up that the probe expects and `distill: auto` goes by, and `grace`, of which less is better: 1
-        where teachers come in the order that the race found.
+        where teachers come in the order that the race found. Nothing of fewer than three teachers.
     """
     raced = [name for name in places if name in speed_ups]
-    task = build_task(varied(recipe, {"data.evaluate": "validation"}, "ranking"), torch.device("cpu"))
+    if len(raced) < 3:
+        return {}
+    task = build_task(recipe, torch.device("cpu"))
     batches = [(batch.inputs, batch.labels) for batch in islice(task.held_out(_SIZE), _BATCHES)]
     records = {name: find_teacher(places[name]).record for name in raced}
     with generators_untouched():

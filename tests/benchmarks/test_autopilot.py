@@ -65,7 +65,7 @@ def test_teachers_that_have_learnt_nothing(tiny_data: Path, tmp_path: Path) -> N
 
 
 def test_a_ranking_is_held_against_what_races_showed(tiny_data: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(tiny_data, data__holdout=24, train__steps=30)
+    recipe = tiny_recipe(tiny_data, train__steps=30)
     train(recipe, tmp_path / "good")
     for name, shuffled in (("shuffled", True), ("random", False)):
         autopilot._untaught(recipe, tmp_path / name, shuffled=shuffled)
@@ -74,7 +74,8 @@ def test_a_ranking_is_held_against_what_races_showed(tiny_data: Path, tmp_path: 
     assert set(found) == {"gain", "grace"} and {figure.n for figure in found.values()} == {3}
     assert found["gain"].value > 0.4 and -1.0 <= found["grace"].value <= 1.0
     other_way = rankings_of(recipe, places, {"good": 0.5, "shuffled": 1.7, "random": 1.6})
-    assert other_way["gain"].value == pytest.approx(-found["gain"].value, abs=1.0) and other_way["gain"].value < 0
+    assert other_way["gain"].value < 0
+    assert rankings_of(recipe, places, {"good": 0.5, "random": 1.0}) == {}
 
 
 def test_ranked_by_the_setting_that_all_teachers_were_raced_with() -> None:

@@ -13,7 +13,7 @@ import freed_memory
 
 @pytest.mark.parametrize("name", freed_memory.MODELS)
 def test_steps_are_measured(name: str) -> None:
-    """As memory is kept from then on, without: that is another process's part."""
+    """Without keeping memory, which would go on in this process."""
     found = freed_memory.steps_of(name, 1, kept=False)
     assert set(found) == {"step", "cpu", "pages", "memory"}
     assert 0 < found["step"] < 60 and found["cpu"] > 0 and found["pages"] >= 0 and found["memory"] > 2**26

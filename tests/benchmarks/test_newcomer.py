@@ -77,5 +77,7 @@ def test_busy_processes_last_as_long_as_it_does(
     assert not (tmp_path / "newcomer-busy.json").exists()
     newcomer.main(["--busy", "3", "--there", "2", "--skip-test", "--out", str(tmp_path)])
     assert len(started) == 3
+    with pytest.raises(HeadstartError, match="--there 2 are more than --busy 1"):
+        newcomer.main(["--busy", "1", "--there", "2"])
     assert "test_minutes" not in json.loads((tmp_path / "newcomer-busy.json").read_text())["figures"]
     assert os.environ.get("OMP_NUM_THREADS")  # which no newcomer has

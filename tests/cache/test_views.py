@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headstart.cache import CachedTeacher, all_views, fingerprint
+from headstart.cache import CachedTeacher, EachView, all_views, fingerprint
 from headstart.cache.container import file_bytes
 from headstart.cache.reader import CacheFile
 from headstart.distill.targets.source import Keys
@@ -81,11 +81,36 @@ def test_its_fingerprint_does_not_depend_on_the_seed(tmp_path: Path) -> None:
     """Neither of the order nor of which view comes when; other samples are still told apart."""
     write_views(tmp_path, Seen())
     for task in (Seen(order_seed=4), Seen(samples=18, order_seed=9)):
-        expected = fingerprint(toy_teacher(), all_views(task, 1).task, DATA)
+        expected = fingerprint(toy_teacher(), EachView(task), DATA)
         CachedTeacher(tmp_path, "old", expected=expected, view_of=task.view_of)
-    other = fingerprint(toy_teacher(), all_views(Seen(seed=8), 1).task, DATA)
-    with pytest.raises(TeacherError, match="the first samples look different"):
-        CachedTeacher(tmp_path, "old", expected=other, view_of=Seen().view_of)
+
+
+class Moved(Seen):
+    """The same samples, but for one in the middle that is gone, so that those behind it have moved up."""
+
+    def inputs(self, samples: Tensor, epoch: int) -> Tensor:
+        return super().inputs(samples + (samples >= 9), epoch)
+
+
+@pytest.mark.parametrize("other", [Seen(seed=8), Moved(), Seen(samples=17), Seen(samples=19)])
+def test_other_samples_are_refused(other: Seen, tmp_path: Path) -> None:
+    """Also where the first ones are the same."""
+    write_views(tmp_path, Seen())
+    expected = fingerprint(toy_teacher(), EachView(other), DATA)
+    with pytest.raises(TeacherError, match="the samples look different"):
+        CachedTeacher(tmp_path, "old", expected=expected, view_of=Seen().view_of)
+    with pytest.raises(HeadstartError, match="the samples look different"):
+        write_views(tmp_path, other)
+
+
+def test_a_finished_one_is_whole_in_whatever_batches_it_is_asked_for(tmp_path: Path) -> None:
+    before = write_views(tmp_path, Seen()).read_bytes()
+    path = write_toy(tmp_path, batches=all_views(Seen(), 7))
+    assert path.read_bytes() == before
+    path.with_name("old.targets.part").write_bytes(before[: len(before) // 2])
+    path.unlink()
+    with pytest.raises(HeadstartError, match="batch_size: 4 there, 7 now"):
+        write_toy(tmp_path, batches=all_views(Seen(), 7))
 
 
 def test_killed_and_started_again_it_is_the_same_file(tmp_path: Path) -> None:
@@ -101,7 +126,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match=r"holds 3 views of each sample.*CachedTeacher\(view_of=...\)"):
         CachedTeacher(tmp_path, "old").targets(None, Keys(torch.arange(2), 0))
     cached = CachedTeacher(tmp_path, "old", view_of=lambda samples, _: torch.full_like(samples, 3))
-    with pytest.raises(TeacherError, match=r"no target of view 3. It holds 3 views of each of 18 samples"):
+    with pytest.raises(TeacherError, match=r"no target of view 3. It holds 18 samples, each in 3 views"):
         cached.targets(None, Keys(torch.arange(2), 0))
     cached = CachedTeacher(tmp_path, "old", view_of=lambda samples, _: torch.zeros_like(samples))
     with pytest.raises(TeacherError, match=r"no target of sample 18 in view 0"):

@@ -1,6 +1,6 @@
 """Cached targets: run the teachers once, or take what others made, then train many students without them."""
 
-from headstart.cache.batches import Batches, all_views
+from headstart.cache.batches import Batches, EachView, all_views
 from headstart.cache.build import Forecast, Progress, write_cache
 from headstart.cache.fingerprint import Fingerprint, fingerprint
 from headstart.cache.formats import Keep
@@ -10,6 +10,7 @@ from headstart.cache.source import CachedTeacher
 __all__ = [
     "Batches",
     "CachedTeacher",
+    "EachView",
     "Fingerprint",
     "Forecast",
     "Keep",

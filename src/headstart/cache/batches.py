@@ -47,7 +47,7 @@ class Batches:
     @property
     def samples(self) -> int:
         """Whose targets these are: epochs, or views, counted one by one."""
-        drawn = len(self.plan) * (self.size // self.parts)
+        drawn = len(self.steps) * self.parts * (self.size // self.parts)
         return drawn if self.views is None else min(drawn, self.task.samples)
 
     @property
@@ -69,18 +69,27 @@ def all_views(task: FewViews, size: int) -> Batches:
     """
     assert task.views is not None
     steps = range(task.views * -(-task.samples // size))
-    return Batches(_ViewAfterView(task), steps, size, views=task.views)
+    return Batches(EachView(task), steps, size, views=task.views)
 
 
-class _ViewAfterView:
-    """All samples in their order in one view, then in the next, which stands in the epoch's place."""
+class EachView:
+    """All samples in their order in one view, then in the next, whose number stands in the epoch's place.
+
+    Args:
+        task: Whose samples have few views.
+    """
 
     def __init__(self, task: FewViews) -> None:
-        self._task = task
-        self.samples = task.samples * (task.views or 0)
+        self._task, self._views = task, task.views or 0
+        self.samples = task.samples * self._views
 
     def batch(self, step: int, size: int, *, part: int = 0, parts: int = 1) -> Batch:
         """As in `Task`; a view's last batch may be smaller."""
         count = self._task.samples
         view, place = divmod(step, -(-count // size))
         return self._task.view(torch.arange(place * size, min((place + 1) * size, count)), view)
+
+    def spread(self, count: int) -> list[Batch]:
+        """Of each view some samples, evenly from the first to the last: what tells these samples from others."""
+        samples = torch.linspace(0, self._task.samples - 1, min(count, self._task.samples)).round().long()
+        return [self._task.view(samples, view) for view in range(self._views)]

@@ -139,8 +139,8 @@ def _rows(teacher: Teacher, batch: Batch, header: Header) -> Any:
     logits = teacher.logits(batch.inputs).flatten(0, -2)
     if not bool(finite_rows(logits).all()):
         raise TeacherError(
-            f"teacher {teacher.name!r} gave non-finite logits in epoch {batch.epoch}. Check its weights and input "
-            "normalisation, and whether it overflows in half precision"
+            f"teacher {teacher.name!r} gave non-finite logits in {header.word} {batch.epoch}. Check its weights and "
+            "input normalisation, and whether it overflows in half precision"
         )
     uniforms = _uniforms(batch, header)
     return header.rows.encode(logits, uniforms.to(logits.device)).cpu().numpy()
@@ -150,8 +150,8 @@ def _keys(batch: Batch, header: Header) -> Keys:
     """What a batch's targets are looked up by."""
     if (batch.partners is not None) != header.mixed:
         raise HeadstartError(
-            f"a batch of epoch {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the first "
-            "did otherwise; give Batch(partners=...) with all batches, or with none"
+            f"a batch of {header.word} {batch.epoch} tells {'no' if header.mixed else 'its'} mixing partners, and the "
+            "first did otherwise; give Batch(partners=...) with all batches, or with none"
         )
     return Keys(batch.samples, batch.epoch, batch.partners)
 

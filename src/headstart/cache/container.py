@@ -76,6 +76,11 @@ class Header(Record):
     block_flops: Amount | None = None
 
     @property
+    def word(self) -> str:
+        """What the number beside a sample's is of."""
+        return "epoch" if self.views is None else "view"
+
+    @property
     def preamble(self) -> bytes:
         """The file's first bytes."""
         content = self.model_dump_json().encode()

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from headstart.cache.batches import BatchMaker
+from headstart.cache.batches import BatchMaker, EachView
 from headstart.config import flat
 from headstart.distill import Teacher
 from headstart.records import Finite, Record
@@ -27,11 +27,12 @@ class Fingerprint(Record):
 
     Attributes:
         data: Settings of data, augmentation or masking, tokenizer and seed, in words that tell a user what differs.
-        inputs: A sketch of the first samples as the student is given them: it sees what the settings do not tell, such
-            as changed files or another version of the augmentation.
+        inputs: A sketch of some samples as the student is given them, the first ones of its order, or of a cache by
+            view some of all: it sees what the settings do not tell, such as changed files or another version of the
+            augmentation.
         teacher: A hash of the weights; dtypes; which classes are the student's. None where there is no teacher at hand;
             nothing about it is compared then.
-        prepared: A sketch of the first samples as the teacher is given them: its own normalisation and resolution.
+        prepared: A sketch of the same samples as the teacher is given them: its own normalisation and resolution.
         defaults: What settings mean that `data` of an older cache does not have yet, by dotted key. Not kept.
     """
 
@@ -49,14 +50,14 @@ def fingerprint(
 
     Args:
         teacher: The teacher, where it is at hand.
-        task: Gives the inputs.
+        task: Gives the inputs; of a cache by view an `EachView`.
         data: See `Fingerprint`; JSON.
         defaults: As there. Default: none.
     """
-    inputs = task.batch(0, min(_SKETCHED, task.samples)).inputs
+    first = task.spread(_SKETCHED) if isinstance(task, EachView) else [task.batch(0, min(_SKETCHED, task.samples))]
     of_data: dict[str, Any] = {
         "data": json.loads(json.dumps(dict(data))),  # as it will be read again
-        "inputs": sketch(inputs),
+        "inputs": [number for batch in first for number in sketch(batch.inputs)],
         "defaults": dict(defaults or {}),
     }
     if teacher is None:
@@ -65,7 +66,8 @@ def fingerprint(
     if teacher.temperature != 1.0:  # else as caches have it that know nothing of temperatures
         options["temperature"] = str(teacher.temperature)
     described = {"weights": weights_hash(teacher.module.state_dict()), **options}
-    return Fingerprint(**of_data, teacher=described, prepared=sketch(teacher.prepared(inputs)))
+    prepared = [number for batch in first for number in sketch(teacher.prepared(batch.inputs))]
+    return Fingerprint(**of_data, teacher=described, prepared=prepared)
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
@@ -108,7 +110,7 @@ def differences(cached: Fingerprint, now: Fingerprint) -> list[str]:
     """What differs, a line each; none where the two agree."""
     lines = _differing("data", cached.data, now.data, now.defaults)
     if not lines and not _close(cached.inputs, now.inputs):
-        lines.append("inputs: the first samples look different; files, or the code of the augmentation, have changed")
+        lines.append("inputs: the samples look different; files, or the code of the augmentation, have changed")
     if cached.teacher is None or now.teacher is None:
         return lines
     of_teacher = _differing("teacher", cached.teacher, now.teacher)

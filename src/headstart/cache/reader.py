@@ -147,7 +147,7 @@ class CacheFile:
     def _new_index(self, number: int) -> _Index:
         blocks = np.flatnonzero(self.heads["epoch"] == number)
         if not len(blocks):
-            raise self._missing(f"of {self._word} {number}")
+            raise self._missing(f"of {self.header.word} {number}")
         counts = self._counts[blocks]
         pairs = zip(blocks.tolist(), counts.tolist(), strict=True)
         numbers = np.concatenate([self._layout.numbers(self._block(block), count) for block, count in pairs], axis=1)
@@ -156,10 +156,6 @@ class CacheFile:
         begins = np.repeat(first, counts) + slots * self._layout.sample_bytes
         order = np.argsort(numbers[0], kind="stable")
         return _Index(numbers[:, order], np.repeat(blocks, counts)[order], begins[order])
-
-    @property
-    def _word(self) -> str:
-        return "epoch" if self.header.views is None else "view"
 
     def _find(self, index: _Index, asked: Numbers, number: int) -> Numbers:
         """The places of samples, and their partners, in the index of an epoch or a view."""
@@ -175,12 +171,12 @@ class CacheFile:
         if wrong.any():
             self.check()  # a damaged number would look like a sample that is missing
         if wrong[0].any():
-            raise self._missing(f"of sample {asked[0][wrong[0]][0]} in {self._word} {number}")
+            raise self._missing(f"of sample {asked[0][wrong[0]][0]} in {self.header.word} {number}")
         if wrong.any():
             (sample, partner), old = asked[:, wrong[1]][:, 0], index.numbers[1, places][wrong[1]][0]
             raise TeacherError(
-                f"{self.path}: sample {sample} of epoch {number} was mixed with {old} when its target was made, "
-                f"and is mixed with {partner} now; mix as then, or make the cache again"
+                f"{self.path}: sample {sample} of {self.header.word} {number} was mixed with {old} when its target was "
+                f"made, and is mixed with {partner} now; mix as then, or make the cache again"
             )
         return places
 
@@ -197,9 +193,10 @@ class CacheFile:
 
     def _missing(self, what: str) -> TeacherError:
         if self.header.views is not None:
+            samples = self._counts.sum() // self.header.views
             return TeacherError(
-                f"{self.path}: holds no target {what}. It holds {self.header.views} views of each of "
-                f"{self._counts.sum() // self.header.views} samples; make it again for this data"
+                f"{self.path}: holds no target {what}. It holds {samples} samples, each in {self.header.views} views "
+                "(--by view); make it again for this data"
             )
         epochs, steps = np.unique(self.heads["epoch"]), self.heads["step"]
         held = f"epochs {epochs[0]} to {epochs[-1]}, steps {steps.min()} to {steps.max()}" if len(epochs) else "nothing"

@@ -119,7 +119,7 @@ class CachedTeacher(TargetSource):
         if self._view_of is None:
             raise HeadstartError(
                 f"{self._file.path}: holds {self.views} views of each sample, and nothing tells which of them a batch "
-                "has; give CachedTeacher(view_of=...), as headstart.cache.all_views had them made"
+                "has; give CachedTeacher(view_of=...)"
             )
         return self._file.read(keys, self._view_of(keys.samples, keys.epoch))
 

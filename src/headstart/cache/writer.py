@@ -29,6 +29,8 @@ from headstart.distill.targets.source import Keys
 from headstart.errors import HeadstartError
 
 Plan = Sequence[tuple[int, int]]  # step and part of each block
+# What of a header two files of the same targets share, and what only says how they were cut into blocks.
+_MADE_OF, _CUT = ("rows", "rows_per_sample", "mixed", "views"), ("batch_size", "parts")
 
 
 class CacheWriter:
@@ -127,9 +129,15 @@ class CacheWriter:
             )
 
     def _finished(self) -> bool:
-        """Whether a finished file holds the plan; a shorter one becomes unfinished again."""
+        """Whether a finished file holds the plan; a shorter one becomes unfinished again.
+
+        One of all views of the same samples is whole, in whatever batches these were asked for.
+        """
         found = CacheFile(self.path)
-        self._refuse_other(found.header, self.path)
+        by_view = found.header.views is not None and found.header.views == self._header.views
+        self._refuse_other(found.header, self.path, _MADE_OF if by_view else (*_MADE_OF, *_CUT))
+        if by_view:
+            return True
         self._refuse_other_plan(found.heads, self.path)
         if len(found.heads) >= len(self._plan):
             return True
@@ -159,9 +167,9 @@ class CacheWriter:
             self._refuse_other_plan(np.concatenate(self._heads), self._part)
         return begin
 
-    def _refuse_other(self, found: Header, path: Path) -> None:
+    def _refuse_other(self, found: Header, path: Path, names: Sequence[str] = (*_MADE_OF, *_CUT)) -> None:
         lines = differences(found.fingerprint, self._header.fingerprint)
-        for name in ("rows", "rows_per_sample", "mixed", "views", "batch_size", "parts"):
+        for name in names:
             old, new = getattr(found, name), getattr(self._header, name)
             if old != new:
                 lines.append(f"{name}: {old} there, {new} now")

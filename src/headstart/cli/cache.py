@@ -116,7 +116,7 @@ def _cache(path: Path, overrides: list[str], out: Path, keep: Keep, by: str) -> 
 
     kind = _by(by)
     recipe = load_recipe(path, overrides).model_copy(update={"race": None})
-    check_cacheable(recipe)
+    check_cacheable(recipe, by_view=kind == "view")
     with Display(stderr()) as display:
         paths = train_teachers(teacher_recipes(recipe, [recipe]), out / "teachers", watcher=display)
     return cache_recipe(recipe, out, keep=keep, by=kind, teacher_paths=paths, progress=_Lines())

@@ -77,8 +77,7 @@ def _steps(plan: PlanRecord) -> Table:
         interval = "" if loss.low is None or loss.high is None else f"{loss.low * 1e3:.2f} to {loss.high * 1e3:.2f}"
         table.add_row("  of it the loss, and the rest", f"{loss.value * 1e3:.2f}", interval, "")
     if plan.cache is not None:
-        by_view = ", by view" if plan.cache.by == "view" else ""
-        _row(table, f"step with cached targets ({plan.cache.kind}{by_view})", plan.cache.step, plan.student_flops)
+        _row(table, f"step with cached targets ({plan.cache.kind})", plan.cache.step, plan.student_flops)
     table.add_row(f"making its batch{', ahead' if plan.data_ahead else ''}", f"{plan.data_seconds * 1e3:.2f}", "", "")
     return table
 
@@ -112,6 +111,7 @@ def _training(teacher: PlannedTeacher, plan: PlanRecord) -> str:
 def _memory(plan: PlanRecord) -> Table:
     """What takes memory; what is measured comes last."""
     memory = plan.memory
+    by_view = " (--by view)" if plan.cache is not None and plan.cache.by == "view" else ""
     table = Table("memory", "", title="Memory", title_justify="left")
     for name, size in (
         ("student", memory.parameters),
@@ -123,7 +123,7 @@ def _memory(plan: PlanRecord) -> Table:
         ("measured peak, plain", memory.plain_peak),
         ("measured peak, distilled", memory.distilled_peak),
         ("of this process on the host", memory.host_peak),
-        ("cached targets, on disk", plan.cache.bytes if plan.cache is not None else None),
+        (f"cached targets, on disk{by_view}", plan.cache.bytes if plan.cache is not None else None),
     ):
         if size:
             table.add_row(name, size_told(size))

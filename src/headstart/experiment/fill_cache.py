@@ -53,7 +53,7 @@ def cache_recipe(
     """
     if recipe.distill is None:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to cache")
-    check_cacheable(recipe)
+    check_cacheable(recipe, by_view=by == "view")
     # Every batch goes to all teachers: streaming them would copy all of them for each.
     resident = {"cache": None, "residence": "device", "spool": None}
     live = recipe.model_copy(update={"init": None, "distill": recipe.distill.model_copy(update=resident)})
@@ -69,17 +69,9 @@ def cache_recipe(
 
 
 def batches_of_all_views(recipe: Recipe, task: Task) -> Batches:
-    """Batches of all views.
-
-    Raises:
-        RecipeError: They are too many.
-    """
+    """Batches of all views of a recipe's training samples, of which `check_cacheable` has said that they are few."""
     few = few_views(task)
-    if few is None:
-        raise RecipeError(
-            f"{recipe.name}: a sample is seen in more ways than a cache can hold (a flip alone makes two; crops, "
-            "cutout and masks many, and so do images with data.size); cache by epoch"
-        )
+    assert few is not None
     return all_views(few, recipe.train.batch_size // recipe.train.accumulate)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,15 +32,29 @@ from headstart.train.setup.cached_targets import data_settings, distilled_batche
 logger = logging.getLogger(__name__)
 
 _WHOLE = 1e-5  # so near to 1 are sums that were made so
+_AT_ONCE = 1024  # sequences turned into lists of numbers at a time
 
 
 class _Wanted(NamedTuple):
-    """What a recipe's run distils on."""
+    """What targets are wanted of.
+
+    Attributes:
+        task: The recipe's.
+        batches: Those that its run distils on, or all sequences.
+        samples: Which sequences are in these.
+        name: The teacher's.
+        by: Of what the targets are.
+    """
 
     task: CausalLM
     batches: Batches
-    samples: list[int]
+    samples: Sequence[int]
     name: str
+    by: By
+
+    def __str__(self) -> str:
+        whose = "of the text" if self.by == "view" else "that the run distils on"
+        return f"{len(self.samples)} sequences {whose}"
 
 
 def write_prompts(recipe: Recipe, path: str | Path, *, by: By = "epoch") -> int:
@@ -58,8 +72,11 @@ def write_prompts(recipe: Recipe, path: str | Path, *, by: By = "epoch") -> int:
         RecipeError: As `import_targets`.
     """
     wanted = _wanted(recipe, by)
-    rows = _rows(wanted.task, wanted.samples).tolist()
-    lines = [json.dumps({"sample": sample, "input_ids": row}) for sample, row in zip(wanted.samples, rows, strict=True)]
+    lines = [
+        json.dumps({"sample": sample, "input_ids": row})
+        for begin in range(0, len(wanted.samples), _AT_ONCE)
+        for sample, row in _some(wanted, begin)
+    ]
     write_atomically(Path(path), "\n".join([*lines, ""]).encode())
     return len(lines)
 
@@ -87,9 +104,8 @@ def import_targets(recipe: Recipe, folder: str | Path, files: Sequence[str | Pat
     missing = [sample for sample in wanted.samples if sample not in found]
     if missing:
         raise TeacherError(
-            f"{', '.join(map(str, files))}: of the {len(wanted.samples)} sequences that the run distils on "
-            f"{len(missing)} have no targets, sample {missing[0]} the first; headstart cache RECIPE --prompts FILE "
-            "writes what to ask for"
+            f"{', '.join(map(str, files))}: of the {wanted} {len(missing)} have no targets, sample {missing[0]} the "
+            f"first; headstart cache RECIPE --by {by} --prompts FILE writes what to ask for"
         )
     count = min(ids.shape[1] for ids, _ in found.values())
     classes = wanted.task.num_classes
@@ -116,7 +132,7 @@ def _wanted(recipe: Recipe, by: By) -> _Wanted:
         raise RecipeError(f"{recipe.name}: the recipe has no distill section, so there are no targets to import")
     if recipe.task != "clm":
         raise RecipeError(f"{recipe.name}: targets are imported for the task clm, and this is {recipe.task}")
-    check_cacheable(recipe)
+    check_cacheable(recipe, by_view=by == "view")
     assert distill.temperature != "auto"
     if distill.temperature != 1.0:
         raise RecipeError(
@@ -132,8 +148,18 @@ def _wanted(recipe: Recipe, by: By) -> _Wanted:
     else:
         total = steps_of(recipe, task.samples)
         batches = distilled_batches(recipe, task, run_window(distill, recipe.train), total, ranks.count())
-    samples = {sample for place in batches.plan for sample in batches.batch(*place).samples.tolist()}
-    return _Wanted(task, batches, sorted(samples), numbered(distill.specs)[0])
+    return _Wanted(task, batches, _samples_of(batches, task), numbered(distill.specs)[0], by)
+
+
+def _samples_of(batches: Batches, task: CausalLM) -> Sequence[int]:
+    if batches.views is not None:
+        return range(task.samples)
+    return sorted({sample for place in batches.plan for sample in batches.batch(*place).samples.tolist()})
+
+
+def _some(wanted: _Wanted, begin: int) -> Iterator[tuple[int, list[int]]]:
+    samples = wanted.samples[begin : begin + _AT_ONCE]
+    return zip(samples, _rows(wanted.task, samples).tolist(), strict=True)
 
 
 def _rows(task: CausalLM, samples: Sequence[int]) -> Tensor:
@@ -149,14 +175,14 @@ def _collected(wanted: _Wanted, files: Sequence[str | Path]) -> dict[int, tuple[
     found: dict[int, tuple[Tensor, Tensor]] = {}
     for file in files:
         for told in read_told(file, token_of):
-            sample = _sample_of(told, rows, by_tokens, task)
+            sample = _sample_of(told, rows, by_tokens, wanted)
             if sample is not None:
                 found[sample] = _sorted(told, task)
     return found
 
 
 def _sample_of(
-    told: Told, rows: Mapping[int, NDArray[np.int64]], by_tokens: Mapping[bytes, int], task: CausalLM
+    told: Told, rows: Mapping[int, NDArray[np.int64]], by_tokens: Mapping[bytes, int], wanted: _Wanted
 ) -> int | None:
     """Which of the samples that are wanted a record is of; None where it is of one that is not."""
     if told.tokens is None:
@@ -169,8 +195,8 @@ def _sample_of(
         sample = by_tokens.get(given.tobytes())
         if sample is None:
             raise TeacherError(
-                f"{told.where}: its {len(given)} tokens are none of the {len(rows)} sequences that the run distils on; "
-                "the text was cut in another way, or with another tokenizer"
+                f"{told.where}: its {len(given)} tokens are none of the {wanted}; the text was cut in another way, or "
+                "with another tokenizer"
             )
         return sample
     row = rows.get(told.sample)
@@ -179,10 +205,8 @@ def _sample_of(
     if len(given) != len(row):
         raise TeacherError(f"{told.where}: has {len(given)} tokens, and sample {told.sample} has {len(row)}")
     if (different := np.flatnonzero(given != row)).size:
-        place = int(different[0])
-        there, here = (
-            f"{int(one[place])} ({task.corpus.tokenizer.decode([int(one[place])])!r})" for one in (given, row)
-        )
+        place, decode = int(different[0]), wanted.task.corpus.tokenizer.decode
+        there, here = (f"{int(one[place])} ({decode([int(one[place])])!r})" for one in (given, row))
         raise TeacherError(
             f"{told.where}: token {place} of sample {told.sample} is {there} there and {here} in the text; these "
             "targets are of another text, or made with another tokenizer"

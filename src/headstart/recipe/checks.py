@@ -32,8 +32,12 @@ def check_settings(recipe: Recipe) -> None:
         _check_probe(distill)
 
 
-def check_cacheable(recipe: Recipe) -> None:
+def check_cacheable(recipe: Recipe, *, by_view: bool = False) -> None:
     """Refuse a recipe whose inputs do not follow from sample and epoch alone, which is what a cache knows.
+
+    Args:
+        recipe: It.
+        by_view: Whether a cache is to hold every view of every sample.
 
     Raises:
         RecipeError: A setting makes it so; names it.
@@ -51,6 +55,12 @@ def check_cacheable(recipe: Recipe) -> None:
         raise RecipeError(
             "data.progressive: how large an image is depends on how long the run is, which a cache does not know; "
             "train with live teachers (distill.cache=null), or set data.progressive to null"
+        )
+    if by_view and getattr(recipe.data, "views", None) is None:
+        raise RecipeError(
+            f"{recipe.name}: a sample is seen in more ways than a cache can hold (a flip alone makes two; crops, "
+            "cutout and masks many, and so do images with data.size), or is another one with each seed "
+            "(data.streaming); cache by epoch"
         )
     if recipe.distill is not None and recipe.distill.undecided:
         raise RecipeError(

@@ -89,3 +89,12 @@ def test_samples_with_many_views_are_refused(
     with pytest.raises(RecipeError, match="a sample is seen in more ways than a cache can hold"):
         cache_recipe(recipe(tiny_data, teachers, data__augment=augment), tmp_path / "targets", by="view")
     assert not (tmp_path / "targets").exists()
+
+
+def test_a_stream_has_no_views() -> None:
+    """Its sequences are numbered in the order that the seed gives them."""
+    from headstart.tasks.text.config import ClmData, MlmData
+
+    assert ClmData(name="any").views == 1
+    assert ClmData(name="any", streaming=True).views is None
+    assert getattr(MlmData(name="any"), "views", None) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headstart.recipe.recipe import Recipe
-from headstart.train.costs.planned import PlannedTeacher, Way, named, runs_to_pay
+from headstart.train.costs.planned import PlannedCache, PlannedTeacher, Way, named, runs_to_pay
 
 # Docs/defaults.md: with a teacher well ahead of the student both races there reached the baseline's best in about half
 # of its steps. What needs more than that has never been seen to pay.
@@ -17,7 +17,11 @@ MOST_EPOCHS = 16.0  # of the races there: beyond, docs/window.md warns of automa
 
 
 def recommended(
-    recipe: Recipe, ways: Sequence[Way], teachers: Sequence[PlannedTeacher], epochs: float | None
+    recipe: Recipe,
+    ways: Sequence[Way],
+    teachers: Sequence[PlannedTeacher],
+    epochs: float | None,
+    cache: PlannedCache | None = None,
 ) -> tuple[str, list[str]]:
     """The name of a way, and why, in sentences.
 
@@ -26,6 +30,7 @@ def recommended(
         ways: See `ways_of`.
         teachers: What is known of them.
         epochs: How often the run goes through its data; None: a stream.
+        cache: Where targets can be cached.
     """
     taught = _taught(recipe, ways, epochs)
     reasons = []
@@ -45,7 +50,7 @@ def recommended(
                 f"asking these teachers needs {taught.saving:.0%} of the steps saved, and no race of docs/defaults.md "
                 "has saved more than about half; take a smaller teacher, fewer pixels for it (size), or a fraction"
             )
-    return chosen.name, [*reasons, *_of_init(ways), *_of_cache(ways, taught), *_of_teachers(teachers)]
+    return chosen.name, [*reasons, *_of_init(ways), *_of_cache(ways, taught, cache), *_of_teachers(teachers)]
 
 
 def _taught(recipe: Recipe, ways: Sequence[Way], epochs: float | None) -> Way | None:
@@ -85,12 +90,13 @@ def _of_init(ways: Sequence[Way]) -> list[str]:
     ]
 
 
-def _of_cache(ways: Sequence[Way], taught: Way | None) -> list[str]:
+def _of_cache(ways: Sequence[Way], taught: Way | None, cache: PlannedCache | None) -> list[str]:
     cached = named(ways, "cached")
     live = next((way for way in ways if way.own and way.kind != "cached"), taught)
     if cached is None or live is None or (runs := runs_to_pay(live, cached)) is None:
         return []
-    return [f"cached targets cost less than {live.name} from run {runs} on that reads the same cache (docs/cache.md)"]
+    command = "headstart cache" + (" --by view" if cache is not None and cache.by == "view" else "")
+    return [f"cached targets cost less than {live.name} from run {runs} on that reads the same cache ({command})"]
 
 
 def _of_teachers(teachers: Sequence[PlannedTeacher]) -> list[str]:

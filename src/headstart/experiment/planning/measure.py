@@ -126,11 +126,14 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def memory_of(bench: Bench) -> PlannedMemory:
-    """The memory that a run's steps take: a few plain ones, then a few that distil, then a part of an evaluation."""
+    """The memory that a run's steps take: a few plain ones, then a part of an evaluation, then a few that distil.
+
+    In this order, as a process may keep what it has freed, and its peak does not fall again.
+    """
     session = bench.session
     plain = _peak(bench, None)
-    distilled = _peak(bench, bench.distiller) if bench.distiller is not None else plain
     evaluated = _highest(session.device, lambda: session.evaluate(shares=_EVALUATED))
+    distilled = _peak(bench, bench.distiller) if bench.distiller is not None else plain
     host = highest_resident_bytes()
     device = session.device.type != "cpu"
     peaks = [peak for peak in (plain, distilled, evaluated) if peak is not None]

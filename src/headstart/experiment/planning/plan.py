@@ -149,7 +149,7 @@ class _Plan:
         )
         ways = ways_of(costs)
         epochs = self._epochs()
-        name, reasons = recommended(recipe, ways, planned, epochs)
+        name, reasons = recommended(recipe, ways, planned, epochs, cache)
         return PlanRecord(
             recipe=recipe.name,
             device=device_name(self.session.device),

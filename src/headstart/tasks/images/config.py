@@ -82,6 +82,14 @@ class ImageData(Config):
     """How many further training images to set aside, for `race.tune` to choose settings by: others than those of
     `holdout`. They are trained on by nobody, and no race is judged by them."""
 
+    @property
+    def views(self) -> int | None:
+        """How many images augmentation makes of one: 1 without any, 2 with a flip alone; None where it makes more."""
+        drawn = self.augment
+        if self.size is not None or drawn.crop or drawn.cutout or drawn.mixup:
+            return None
+        return 2 if drawn.flip else 1
+
     @model_validator(mode="after")
     def _of_streamed_images(self) -> ImageData:
         for key in ("evaluate_size", "workers", "progressive"):

@@ -111,11 +111,8 @@ class ImageClassification:
 
     @property
     def views(self) -> int | None:
-        """How many images augmentation makes of one: 1 without any, 2 with a flip alone; None where it makes more."""
-        drawn = self.data.augment
-        if self.data.size is not None or drawn.crop or drawn.cutout or drawn.mixup:
-            return None
-        return 2 if drawn.flip else 1
+        """How many images augmentation makes of one; None where these are many."""
+        return self.data.views
 
     def view_of(self, samples: Tensor, epoch: int) -> Tensor:
         """Which of them each sample is in an epoch: 0 as it is stored, 1 mirrored."""

@@ -126,5 +126,10 @@ class MlmData(TextJudging, _MaskedTokens, TextSource):
 class ClmData(TextJudging, _NextTokens, TextSource):
     """Which text to train and judge on, and how it is cut."""
 
+    @property
+    def views(self) -> int | None:
+        """1: a sequence is the same in every epoch. None of a stream, whose sequences are others with each seed."""
+        return None if self.streaming else 1
+
 
 TextData = MlmData | ClmData

@@ -73,8 +73,9 @@ class PlannedMemory(Record):
 class PlannedCache(Record):
     """Targets made once.
 
-    `bytes`: of the files, for the recipe's window; `seconds`: to make them; `step`: one that reads them; `by`: whether
-    these are targets of its epochs or of all views of its samples (`headstart cache --by`), whichever are fewer.
+    `by`: whether they are of the steps of the recipe's window or of all views of its samples (`headstart cache --by`),
+    whichever are fewer; `bytes`: of the files, by view but for some hundred bytes of headers; `seconds`: to make them;
+    `step`: one that reads them, a batch's one after the other.
     """
 
     bytes: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.cache import Batches, CachedTeacher, all_views, fingerprint
+from headstart.cache import Batches, CachedTeacher, EachView, fingerprint
 from headstart.config import defaults_of
 from headstart.distill import Teacher, Window
 from headstart.distill.targets.source import Keys
@@ -26,13 +26,13 @@ def data_settings(recipe: Recipe, task: Task, *, by_view: bool = False) -> dict[
     """The settings that a run's inputs depend on: data, augmentation or masking, vocabulary, and their seed.
 
     The model is none of them, nor is the seed of its weights, so that many students can share a cache; nor, of a cache
-    that holds every view of every sample, the seed that says which one comes when.
+    that holds every view of every sample, the seed that says which one comes when; there the number of samples counts.
     """
     data = recipe.data.model_dump(mode="json", exclude=_NO_INPUTS)
     seed = data.pop("seed", None)
     name = Path(str(data.pop("name"))).name  # wherever it lies
     described = {key: value for key, value in task.describe().items() if key in _INPUTS}
-    drawn = {} if by_view else {"seed": recipe.train.seed if seed is None else seed}
+    drawn = {"samples": task.samples} if by_view else {"seed": recipe.train.seed if seed is None else seed}
     return {"name": name, **drawn, **data, **described}
 
 
@@ -56,7 +56,7 @@ def cached_teachers(
     for name in names:
         teacher = CachedTeacher(folder, name, view_of=None if few is None else few.view_of)
         by_view = teacher.views is not None
-        maker = all_views(few, 1).task if by_view and few is not None else task
+        maker = EachView(few) if by_view and few is not None else task
         settings = data_settings(recipe, task, by_view=by_view)
         teacher.check_fit(fingerprint(live.get(name), maker, settings, defaults))
         found.append(teacher)

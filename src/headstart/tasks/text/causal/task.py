@@ -53,7 +53,6 @@ class CausalLM(PackedText):
     """
 
     name = "clm"
-    views = 1
     model: ClmModel
     data: ClmData
     metric = "next-token loss"
@@ -100,7 +99,12 @@ class CausalLM(PackedText):
             parts: How many equal parts there are.
         """
         samples, epoch = self._order.part(step, size, part, parts)
-        return self.view(samples, epoch)
+        return self._sequences(samples, epoch)
+
+    @property
+    def views(self) -> int | None:
+        """1, as sequences are the same in every epoch; None of a stream."""
+        return self.data.views
 
     def view_of(self, samples: Tensor, epoch: int) -> Tensor:
         """The only one: sequences are the same in every epoch."""
@@ -108,8 +112,7 @@ class CausalLM(PackedText):
 
     def view(self, samples: Tensor, number: int) -> Batch:
         """The sequences of these numbers."""
-        inputs, labels = self._shifted(self._tokens(self.corpus.train, samples))
-        return Batch(inputs, labels, samples, number)
+        return self._sequences(samples, number)
 
     def forward(self, model: nn.Module, inputs: Any) -> Logits:
         """The model's logits, `[sequences * (length - 1), vocabulary]`, or a `Projection` that they can be made of."""
@@ -150,6 +153,10 @@ class CausalLM(PackedText):
         """The held-out sequences to judge on."""
         for samples in torch.split(self._judged(), size):
             yield Batch(*self._shifted(self._tokens(self.corpus.held_out, samples)), samples, 0)
+
+    def _sequences(self, samples: Tensor, epoch: int) -> Batch:
+        inputs, labels = self._shifted(self._tokens(self.corpus.train, samples))
+        return Batch(inputs, labels, samples, epoch)
 
     def _shifted(self, tokens: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """What the model is given, and the token after each place but a sequence's last: the one place that shifts."""
