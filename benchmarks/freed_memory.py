@@ -7,7 +7,7 @@ is a process of its own, with and without in turn (ABBA), of so many steps on on
 28 x 28, and a ModernBERT of 2 layers, 128 wide, on 16 sequences of 128 tokens. `*.step_ratio` is the time of a step
 with over that without, `*.cpu_ratio` the same of processor time, the user's and the system's, which other programs
 change less. `*.pages_kept` and `*.pages_usual` are the pages that a step touches anew, `*.memory_ratio` is the most
-memory occupied. Linux with the GNU C library only. About 8 minutes.
+memory occupied. Linux with the GNU C library only. About 20 minutes.
 """
 
 from __future__ import annotations
