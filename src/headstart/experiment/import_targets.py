@@ -43,17 +43,15 @@ class _Wanted(NamedTuple):
         batches: Those that its run distils on, or all sequences.
         samples: Which sequences are in these.
         name: The teacher's.
-        by: Of what the targets are.
     """
 
     task: CausalLM
     batches: Batches
     samples: Sequence[int]
     name: str
-    by: By
 
     def __str__(self) -> str:
-        whose = "of the text" if self.by == "view" else "that the run distils on"
+        whose = "of the text" if self.batches.views is not None else "that the run distils on"
         return f"{len(self.samples)} sequences {whose}"
 
 
@@ -148,7 +146,7 @@ def _wanted(recipe: Recipe, by: By) -> _Wanted:
     else:
         total = steps_of(recipe, task.samples)
         batches = distilled_batches(recipe, task, run_window(distill, recipe.train), total, ranks.count())
-    return _Wanted(task, batches, _samples_of(batches, task), numbered(distill.specs)[0], by)
+    return _Wanted(task, batches, _samples_of(batches, task), numbered(distill.specs)[0])
 
 
 def _samples_of(batches: Batches, task: CausalLM) -> Sequence[int]:
