@@ -63,6 +63,21 @@ class StoppedRecord(Record):
     told: str = ""
 
 
+class OpenedRecord(Record):
+    """A window that waited for the student to come near enough to its teachers.
+
+    `step`: the first optimiser step from which on it was open, None where it stayed shut; `told`: all of it in a
+    sentence.
+    """
+
+    step: int | None
+    told: str = ""
+
+    def begin(self, total_steps: int) -> int:
+        """The first step that may have been distilled; after the last one where none was."""
+        return total_steps if self.step is None else self.step
+
+
 class InitRecord(Record):
     """How a run got its first weights out of an older model, before its first step.
 
@@ -130,6 +145,7 @@ class RunRecord(Record):
     energy_joules: Amount | None = Field(default=None, description="Energy of training, where the machine tells.")
     memory_bytes: int | None = None
     teachers: list[TeacherCost] = []
+    opened: OpenedRecord | None = Field(default=None, description="Where a window that waited for the student opened.")
     stopped: StoppedRecord | None = Field(default=None, description="Where an automatic stop closed the window.")
     losses: dict[str, Finite] = {}
     init: InitRecord | None = Field(default=None, description="How it got its first weights from an older model.")

@@ -1,4 +1,4 @@
-"""A window that closes by itself, in every loop: at the same step, also after a resume."""
+"""A window that closes, or opens, by itself, in every loop: at the same step, also after a resume."""
 
 from __future__ import annotations
 
@@ -24,25 +24,34 @@ from tests.adapters.tiny_models import model, rows
 AUTO = {"stop": "auto", "cap": 1.0, "warmup": 0.0}
 
 
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
-    """Weights of a loop so long that its random teachers are let go, which is after the middle; and all are so long."""
-    folder = tmp_path_factory.mktemp("stopped")
+WAITING = {"open_at": 2.0, "stop": 1.0}
+
+
+@pytest.fixture(scope="module", params=[AUTO, WAITING], ids=["stops", "opens"])
+def by_itself(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Weights]]:
+    """Weights of a loop in which random teachers are let go, after the middle, or asked only from the tenth step on.
+
+    All loops are made as long as that takes.
+    """
+    folder, options = tmp_path_factory.mktemp("by_itself"), request.param
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"EPOCHS": 20, "STEPS": 60, "STOPPED": 18}.items():
             patch.setattr(loops, name, value)
-        weights, throughout = plain(Training(folder, AUTO)), plain(Training(folder, {"stop": 1.0}))
-        assert max((throughout[name] - weights[name]).abs().max() for name in weights) > 1e-3  # it did stop
-        yield weights
+        weights, throughout = plain(Training(folder, options)), plain(Training(folder, {"stop": 1.0}))
+        assert max((throughout[name] - weights[name]).abs().max() for name in weights) > 1e-3  # it did, by itself
+        yield options, weights
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_every_loop_stops_at_the_same_step_stopped_in_the_middle_or_not(
-    loop: str, stopped: Weights, tmp_path: Path
+def test_every_loop_does_so_at_the_same_step_stopped_in_the_middle_or_not(
+    loop: str, by_itself: tuple[Any, Weights], tmp_path: Path
 ) -> None:
-    training = Training(tmp_path, AUTO)
+    options, weights = by_itself
+    training = Training(tmp_path, options)
     whole = LOOPS[loop](training)
-    torch.testing.assert_close(whole, stopped, rtol=0, atol=1e-6)
+    torch.testing.assert_close(whole, weights, rtol=0, atol=1e-6)
     LOOPS[loop](training, stop=True)
     torch.testing.assert_close(LOOPS[loop](training, resume=True), whole, rtol=0, atol=0)
 

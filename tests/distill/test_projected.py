@@ -170,8 +170,8 @@ def test_an_automatic_stop_sees_the_same(fraction: float, logits: Make) -> None:
         student.whole = teacher.whole = whole
         distiller = Distiller(teacher, total_steps=4, stop="auto", warmup=0.0, fraction=fraction)
         distiller.loss(student(INPUTS), LABELS, INPUTS)
-        assert distiller._automatic is not None
-        told.append(distiller._automatic._step)
+        assert distiller._when.automatic is not None
+        told.append(distiller._when.automatic._step)
     assert told[0] is not None and float(told[0][0]) == (8 if fraction == 1.0 else 5)
     torch.testing.assert_close(told[1], told[0])
 

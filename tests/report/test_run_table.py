@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.records import RaceRecord, StoppedRecord
+from headstart.records import OpenedRecord, RaceRecord, StoppedRecord
 from headstart.report import write_report
 from headstart.report.figures import NOTHING
 from headstart.report.result_tables import Link
@@ -63,9 +63,12 @@ def test_the_race_s_own_files_are_linked(race: RaceRecord, tmp_path: Path) -> No
 
 
 def test_where_an_automatic_stop_closed_the_window(race: RaceRecord) -> None:
-    assert "Distilled until" not in [column.name for column in run_table(race, None).columns]
+    assert not {"Distilled from", "Distilled until"} & {column.name for column in run_table(race, None).columns}
     stopped = StoppedRecord(step=240, end=249, total_steps=938, reason="passed", told="")
-    runs = [race.runs[0].model_copy(update={"stopped": stopped}), *race.runs[1:]]
+    first = {"stopped": stopped, "opened": OpenedRecord(step=31)}
+    second = race.runs[1].model_copy(update={"opened": OpenedRecord(step=None)})
+    runs = [race.runs[0].model_copy(update=first), second, *race.runs[2:]]
     table = run_table(race.model_copy(update={"runs": runs}), None)
     place = [column.name for column in table.columns].index("Distilled until")
     assert {row[place] for row in table.rows} == {"step 249 of 938: passed", NOTHING}
+    assert {row[place - 1] for row in table.rows} == {"step 31", "never", NOTHING}

@@ -24,7 +24,7 @@ from headstart.train.setup.build_task import build_task
 from tests.tiny import RACE, tiny_recipe, weight_bits, write_run
 from tests.train.processes import run_together
 
-AUTO = {"temperature": "auto", "weights": "auto", "every": "auto", "stop": "auto"}
+AUTO = {"temperature": "auto", "weights": "auto", "open_at": "auto", "every": "auto", "stop": "auto"}
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +201,19 @@ def test_recipes_of_text_have_held_out_rows(tmp_path: Path) -> None:
         with torch.no_grad():
             judged = task.evaluate(partial(task.forward, model))
         assert sum(int((batch.labels != -100).sum()) for batch in batches) == judged.rows
+
+
+def test_teachers_that_are_asked_in_any_case_are_calibrated_though_they_cannot_be_worth_it(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    train(tiny_recipe(tiny_data, train__steps=2), tmp_path / "short")
+    distill = {"teachers": [str(tmp_path / "short")], "temperature": "auto"}
+    for weights, kept in ((None, True), ("auto", False)):
+        recipe = tiny_recipe(tiny_data, distill={**distill, "weights": weights})
+        record = train(recipe, tmp_path / f"run-{weights}")
+        assert record.auto is not None and record.auto.probe["teachers"][0]["looked_at"] is kept
+        assert (record.auto.distill is not None) is kept
+        if record.auto.distill is not None:
+            assert record.auto.distill["teachers"][0]["temperature"] is not None
+        else:
+            assert record.auto.flops == 0.0

@@ -19,7 +19,7 @@ from headstart.records import RunRecord, read_record
 from headstart.train import ranks
 from headstart.train.run import train
 from headstart.train.session import Session
-from tests.tiny import tiny_recipe, write_run
+from tests.tiny import tiny_recipe, weight_bits, write_run
 from tests.train.processes import run_together
 
 STEPS = 80
@@ -61,6 +61,25 @@ def test_at_the_cap(tiny_data: Path, teachers: list[str], tmp_path: Path) -> Non
     record = train(automatic(tiny_data, teachers, distill={"cap": 0.2}), tmp_path)
     assert record.stopped is not None and (record.stopped.reason, record.stopped.end) == ("cap", STEPS // 5)
     assert list(record.steps.values()) == [STEPS - STEPS // 5, STEPS // 5]
+
+
+@pytest.mark.parametrize("stays_shut", [False, True])
+def test_a_window_that_waits_is_recorded_with_what_was_computed(
+    stays_shut: bool, tiny_data: Path, teachers: list[str], tmp_path: Path
+) -> None:
+    waiting = {"open_at": 1e-6 if stays_shut else 2.0, "stop": 0.5, "cap": None}
+    record = train(automatic(tiny_data, teachers, distill=waiting), tmp_path / "waiting")
+    assert record.opened is not None and record.stopped is None
+    begin = record.opened.begin(STEPS)
+    assert begin == STEPS if stays_shut else 8 < begin < STEPS // 2
+    assert record.opened.told.startswith("distillation did not begin" if stays_shut else "distillation began at step 9")
+    fixed = {"start": min(begin / STEPS, 0.5), "stop": 0.5, "cap": None}
+    same = train(automatic(tiny_data, teachers, distill=fixed), tmp_path / "fixed")
+    assert same.opened is None and list(record.steps.values()) == list(same.steps.values())
+    assert (record.flops, record.teacher_flops) == (same.flops, same.teacher_flops)
+    assert weight_bits(tmp_path / "waiting") == weight_bits(tmp_path / "fixed")
+    (again,) = EarlierRuns(tmp_path).runs({Run("distill", STEPS, 0): record}).values()
+    assert again.steps == record.steps
 
 
 def test_not_while_the_rate_rises(tiny_data: Path, teachers: list[str]) -> None:
@@ -134,7 +153,11 @@ def test_an_earlier_version_s_runs_are_counted_with_their_own_end(
             {"train__first_cycle": 10, "train__steps": 30},
             r"distill.stop=auto closes the window once .*\(race.curve: cyclic\)",
         ),
-        ({"train__task_loss": "bce"}, "distill.stop=auto compares cross-entropies .*task_loss=bce trains another"),
+        (
+            {"train__first_cycle": 10, "train__steps": 30, "distill": {"open_at": 0.3, "stop": 0.5, "cap": None}},
+            "distill.open_at opens the window once, and train.first_cycle .* set distill.start instead",
+        ),
+        ({"train__task_loss": "bce"}, "distill.stop=auto compares probabilities .*task_loss=bce trains others"),
     ],
 )
 def test_what_it_would_measure_wrongly_is_refused(

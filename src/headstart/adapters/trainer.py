@@ -75,7 +75,7 @@ class DistillTrainer(Trainer):
     ) -> Any:
         """The Trainer's loss, and with it the distillation loss where the present step is distilled."""
         distiller = self._distiller_now(inputs) if torch.is_grad_enabled() else None
-        if self._waiting is None or distiller is None or not distiller.active:
+        if self._waiting is None or distiller is None or not distiller.needs_logits:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if self._step is None:
             own: Any = super().compute_loss

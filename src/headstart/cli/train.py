@@ -47,8 +47,9 @@ def train(
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
-        if record.stopped is not None:
-            print(record.stopped.told)
+        for event in (record.opened, record.stopped):
+            if event is not None:
+                print(event.told)
         print(f"{record.metric} {record.quality:.4f} after {record.seconds:.1f} s of training; run folder: {out}")
 
 

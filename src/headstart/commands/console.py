@@ -114,8 +114,9 @@ class Display(Watcher):
         )
         for line in record.auto.reasons if record.auto is not None else []:
             self.note(f"  {line}")
-        if record.stopped is not None:
-            self.note(f"  {record.stopped.told}")
+        for event in (record.opened, record.stopped):
+            if event is not None:
+                self.note(f"  {event.told}")
 
     def run_failed(self, failure: Failure) -> None:
         """A run has failed."""

@@ -50,7 +50,9 @@ def probe_recipe(
     check_settings(recipe)
     paths = {spec: _trained(folder / spec) for spec in recipe.distill.specs if spec in recipe.teachers}
     device = torch.device(ranks.connect().device)
-    looked = look_at_teachers(recipe, build_task(recipe, device), device, paths, timed=True, progress=progress)
+    looked = look_at_teachers(
+        recipe, build_task(recipe, device), device, paths, timed=True, in_full=True, progress=progress
+    )
     return looked, told(chosen(recipe, looked))
 
 
@@ -76,7 +78,7 @@ def _with_teachers(recipe: Recipe, specs: Sequence[str]) -> Recipe:
     teachers: list[Any] = [*specs] or [*own]
     if not teachers:
         raise RecipeError(f"{recipe.name}: names no teachers; give some: headstart teachers SPEC --probe RECIPE")
-    kept = {"loss", "start", "cap"}
+    kept = {"loss", "start"}
     settings = {} if recipe.distill is None else recipe.distill.model_dump(include=kept)
     section = Distill.model_validate({**settings, **MEANS, "teachers": teachers})
     return recipe.model_copy(update={"distill": section})

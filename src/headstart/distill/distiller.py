@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,13 +24,12 @@ from headstart.distill.objective import IGNORED, build_objective
 from headstart.distill.outside_graphs import outside_graphs
 from headstart.distill.pool.pool import TeacherPool, as_pool
 from headstart.distill.projection import Projection, as_logits
-from headstart.distill.stopping import WARMUP, Stopped, automatic_stop, latest_stop
+from headstart.distill.stopping import WARMUP, Opened, Opening, Stopped, automatic_stop, latest_stop
 from headstart.distill.targets.source import Keys, TargetSource, Use
 from headstart.distill.task_loss import is_class_index, task_loss
+from headstart.distill.when import When
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
-
-logger = logging.getLogger(__name__)
 
 
 class Distiller:
@@ -56,6 +54,10 @@ class Distiller:
         cap: With `stop="auto"`, the fraction at which distillation ends at the latest; by default 0.5, where a fixed
             stop does.
         warmup: With `stop="auto"`, the fraction of training in which the learning rate rises; nothing is decided in it.
+        open_at: From `start` on, distil only once the student's Brier score on its training batches, the mean of
+            `|probabilities - label|^2`, has come down to this, in (0, 2]: before that labels say more than they are
+            noisy, and a teacher helps little (docs/window.md). For classes, and each call has to have the labels. By
+            default there is nothing to wait for.
         loss: A name (kl, reverse_kl, jsd, mse, huber, dkd, dist) or a function `(student, teacher, *, temperature,
             labels)` that maps logits `[rows, classes]` to `[rows]`, row by row. docs/losses.md tells which means
             something for which head.
@@ -101,6 +103,7 @@ class Distiller:
         ramp_down: float = 0.0,
         cap: float | None = None,
         warmup: float = WARMUP,
+        open_at: float | None = None,
         loss: str | LossFunction = "kl",
         temperature: float = 4.0,
         weight: float = 0.9,
@@ -122,12 +125,13 @@ class Distiller:
             raise HeadstartError(f"fraction={fraction} must be above 0 and at most 1: the share of a batch to distil")
         self._objective = build_objective(loss, temperature, standardize, average, head or "classes")
         pool = as_pool(teachers)
-        self._automatic = automatic_stop(
+        automatic = automatic_stop(
             stop, cap=cap, warmup=warmup, ramp_down=ramp_down, objective=self._objective, sources=pool.teachers
         )
         latest = latest_stop(stop, cap)
-        self.window = Window(start=start, stop=latest, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
-        self.total_steps = total_steps
+        window = Window(start=start, stop=latest, every=every, ramp_up=ramp_up, ramp_down=ramp_down)
+        opening = None if open_at is None else Opening(open_at, self._objective)
+        self._when = When(window, total_steps, opening, automatic)
         self.weight = weight
         self._layout = Layout(head, class_dim, self._objective)
         self._flags = NonFiniteFlags([source.name for source in pool.teachers])
@@ -149,6 +153,24 @@ class Distiller:
         return Use(self._objective.loss.function, self._objective.temperature, self._objective.standardize, asked)
 
     @property
+    def window(self) -> Window:
+        """The window as it is fixed; an automatic stop and `open_at` may have it closed, or not open yet, inside."""
+        return self._when.window
+
+    @window.setter
+    def window(self, window: Window) -> None:
+        self._when.window = window
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training; set it where they are known late."""
+        return self._when.total_steps
+
+    @total_steps.setter
+    def total_steps(self, steps: int) -> None:
+        self._when.total_steps = steps
+
+    @property
     def current_step(self) -> int:
         """The optimiser step now under way, counted from 0.
 
@@ -166,15 +188,24 @@ class Distiller:
         return self._scale > 0.0
 
     @property
+    def needs_logits(self) -> bool:
+        """Whether the present step is distilled, or looked at to see whether the window may open (`open_at`)."""
+        return self.active or self._when.awaits(self._step) is not None
+
+    @property
     def closed(self) -> bool:
         """Whether no step from the present one on is distilled."""
-        stopped = self._automatic is not None and self._automatic.closed(self._step)
-        return stopped or self.window.closed(self._step, self.total_steps)
+        return self._when.closed(self._step)
 
     @property
     def stopped(self) -> Stopped | None:
         """With `stop="auto"`, when and why the window closes, once that is decided; `print` it. None before."""
-        return None if self._automatic is None else self._automatic.stopped
+        return self._when.stopped
+
+    @property
+    def opened(self) -> Opened | None:
+        """With `open_at`, since when the window is open, once it is; `print` it. None before."""
+        return self._when.opened
 
     @outside_graphs
     def prefetch(self, inputs: Any, *, keys: Keys | None = None) -> None:
@@ -243,6 +274,8 @@ class Distiller:
         """
         scale = self._scale
         if scale == 0.0 or not torch.is_grad_enabled():
+            if (opening := self._awaits()) is not None:
+                opening.observe(self._heads(logits, self._as_the_task_has_them(labels, loss))[1])
             return loss
         outputs = self._heads(logits, self._as_the_task_has_them(labels, loss))
         return self._add(loss, scale, *outputs, inputs, num_items, keys)
@@ -299,6 +332,8 @@ class Distiller:
                 return self._projected(logits, labels, inputs, weight, label_smoothing, num_items, keys)
             logits = as_logits(logits)
         names, outputs = self._heads(logits, labels)
+        if (opening := self._awaits()) is not None:
+            opening.observe(outputs)
         if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
             task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
             return self._add(task, scale, names, outputs, inputs, num_items, keys) if active else task
@@ -327,22 +362,19 @@ class Distiller:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step. The draw follows from it, and teachers' weights are never part of it.
 
-        With `stop="auto"` also what has been measured so far, some dozens of numbers.
+        With `stop="auto"` or `open_at` also what has been measured so far, some dozens of numbers.
 
         Raises:
             TeacherError: A teacher gave non-finite outputs, so that no checkpoint hides it.
         """
         self._flags.check()
-        if self._automatic is None:
-            return {"current_step": self._step}
-        return {"current_step": self._step, "automatic_stop": self._automatic.state_dict()}
+        return {"current_step": self._step, **self._when.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was taken."""
         self._go_to(int(state["current_step"]), judged=False)
-        if self._automatic is not None and "automatic_stop" in state:
-            self._automatic.load_state_dict(state["automatic_stop"])
-            self._let_go_if_closed()
+        self._when.load_state_dict(state)
+        self._let_go_if_closed()
 
     def _projected(
         self,
@@ -355,14 +387,16 @@ class Distiller:
         keys: Keys | None,
     ) -> Tensor:
         """As `loss`, of logits that do not exist; without teachers where they have no weight."""
+        if (opening := self._awaits()) is not None:
+            opening.observe_projected(student, labels)
         if not weight:
             return linear_cross_entropy(student, labels, label_smoothing=label_smoothing, num_items=num_items)
         asking, outline = self._teachers(), Output(student.outline(), labels)
-        if self._automatic is not None:
-            self._automatic.check_labels([outline])
+        if (automatic := self._when.automatic) is not None:
+            automatic.check_labels([outline])
         (asked,) = asking.ask(self._step, (), [outline], inputs, keys, projected=True)
-        if self._automatic is not None:
-            self._automatic.observe_projected(asked, student, labels)
+        if automatic is not None:
+            automatic.observe_projected(asked, student, labels)
         loss, *measured = projected_losses(
             asking,
             asked,
@@ -414,15 +448,18 @@ class Distiller:
     @property
     def _scale(self) -> float:
         """The factor on the weight at the present step."""
-        scale = self.window.scale(self._step, self.total_steps)
-        return scale if self._automatic is None else min(scale, self._automatic.scale(self._step))
+        return self._when.scale(self._step)
+
+    def _awaits(self) -> Opening | None:
+        """What has to look at the present batch, to see whether the window may open."""
+        return self._when.awaits(self._step) if torch.is_grad_enabled() else None
 
     def _ask(self, names: Names, outputs: list[Output], inputs: Any, keys: Keys | None) -> list[Asked]:
-        if self._automatic is not None:
-            self._automatic.check_labels(outputs)
+        if (automatic := self._when.automatic) is not None:
+            automatic.check_labels(outputs)
         asked = self._teachers().ask(self._step, names, outputs, inputs, keys)
-        if self._automatic is not None:
-            self._automatic.observe(asked, outputs)
+        if automatic is not None:
+            automatic.observe(asked, outputs)
         return asked
 
     def _go_to(self, step: int, *, judged: bool) -> None:
@@ -431,19 +468,10 @@ class Distiller:
                 self._asking.drop()  # the next step's teachers may be others
             distilled = self._asking is not None and self.active
             self._flags.hand_over(self._step, distilled=distilled)
-            if judged:
-                self._judge(step, distilled=distilled)
+            if judged and self._when.hand_over(self._step, step, distilled=distilled) and self.last is not None:
+                self.last = replace(self.last, stopped=self.stopped)
         self._step = step
         self._let_go_if_closed()
-
-    def _judge(self, following: int, *, distilled: bool) -> None:
-        """Let the automatic stop decide at the end of the present step."""
-        if self._automatic is None or self._automatic.stopped is not None:
-            return
-        self._automatic.hand_over(self._step, following, self.window, self.total_steps, distilled=distilled)
-        if (stopped := self._automatic.stopped) is not None:
-            logger.info("%s", stopped)
-            self.last = None if self.last is None else replace(self.last, stopped=stopped)
 
     def _teachers(self) -> Asking:
         if self._asking is None:

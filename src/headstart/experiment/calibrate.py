@@ -189,11 +189,13 @@ def _data_of(recipe: Recipe) -> tuple[str, Any]:
 
 def always_distilling(recipe: Recipe) -> Recipe:
     """The recipe with distillation on all of its steps."""
-    if recipe.distill is None or recipe.distill.cache is not None:
-        return recipe  # a cache holds the targets of the run as it is, and no others
+    if recipe.distill is None:
+        return recipe
+    if recipe.distill.cache is not None:  # it holds the targets of the run as it is, and no others
+        return recipe.model_copy(update={"distill": recipe.distill.model_copy(update={"open_at": None})})
     # An automatic stop measures each step, and decides nothing: going back to a step, it begins anew.
     stop = {"stop": "auto", "cap": 1.0} if recipe.distill.stop == "auto" else {"stop": 1.0}
-    always = {"start": 0.0, **stop, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
+    always = {"start": 0.0, **stop, "open_at": None, "every": 1, "ramp_up": 0.0, "ramp_down": 0.0}
     return endless(recipe, recipe.distill.model_copy(update=always))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.distill.probing import WEIGHT, Choice
+from headstart.distill.probing import CAP, WEIGHT, Choice
 from headstart.recipe.distill_section import Distill
 from headstart.teachers import TeacherEntry
 
 WORD = "auto"
-MEANS: Mapping[str, Any] = {"temperature": WORD, "weight": WEIGHT, "stop": WORD, "every": WORD, "weights": WORD}
+MEANS: Mapping[str, Any] = {
+    "temperature": WORD, "weight": WEIGHT, "open_at": WORD, "stop": WORD, "cap": CAP, "every": WORD, "weights": WORD,
+}  # fmt: skip
 """What `distill: auto` says; docs/auto.md has the trials behind the weight."""
 
 
@@ -49,7 +51,7 @@ def as_override(content: Mapping[str, Any], value: Any) -> Any:
 
 def provisional(distill: Distill) -> Distill:
     """A section as it may become at most, for whoever has to know before a probe: each teacher, on each step."""
-    known = {"temperature": 1.0, "every": 1, "weights": None}
+    known = {"temperature": 1.0, "open_at": None, "every": 1, "weights": None}
     return distill.model_copy(update={key: known[key] for key in distill.undecided})
 
 
@@ -72,6 +74,8 @@ def decided(distill: Distill, choice: Choice) -> Distill | None:
         update["weights"] = None if len(set(weights)) < 2 else weights
         if not kept:
             return None
+    if "open_at" in undecided:
+        update["open_at"] = choice.open_at
     if "every" in undecided:
         update["every"] = choice.every
     entries = [distill.teachers[place] for place in kept]

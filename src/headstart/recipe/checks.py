@@ -27,7 +27,9 @@ def check_settings(recipe: Recipe) -> None:
     if distill is not None and distill.cache is not None:
         check_cacheable(recipe)
     if distill is not None and distill.stop == "auto":
-        _check_automatic_stop(recipe)
+        _check_by_itself(recipe, "stop=auto", "closes the window once and for good", "distill.stop to a fraction")
+    if distill is not None and distill.open_at is not None:
+        _check_by_itself(recipe, "open_at", "opens the window once", "distill.start instead")
     if distill is not None and distill.undecided:
         _check_probe(distill)
 
@@ -69,18 +71,17 @@ def check_cacheable(recipe: Recipe, *, by_view: bool = False) -> None:
         )
 
 
-def _check_automatic_stop(recipe: Recipe) -> None:
-    """Refuse `distill.stop: auto` where what it measures would be something else."""
-    train = recipe.train
-    if train.first_cycle is not None:
+def _check_by_itself(recipe: Recipe, setting: str, does: str, instead: str) -> None:
+    """Refuse a window that opens or closes by itself where what it measures would be something else."""
+    if recipe.train.first_cycle is not None:
         raise RecipeError(
-            "distill.stop=auto closes the window once and for good, and train.first_cycle (race.curve: cyclic) opens "
-            "one in every cycle; set distill.stop to a fraction, or race.curve: separate"
+            f"distill.{setting} {does}, and train.first_cycle (race.curve: cyclic) opens one in every cycle; set "
+            f"{instead}, or race.curve: separate"
         )
-    if train.task_loss == "bce":
+    if recipe.train.task_loss == "bce":
         raise RecipeError(
-            "distill.stop=auto compares cross-entropies of student and teacher, and train.task_loss=bce trains "
-            "another; set distill.stop to a fraction"
+            f"distill.{setting} compares probabilities of classes with labels, and train.task_loss=bce trains others; "
+            f"set {instead}"
         )
 
 

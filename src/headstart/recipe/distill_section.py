@@ -42,6 +42,10 @@ class Distill(Config):
     teachers no longer help, and not while the learning rate rises (docs/window.md)."""
     cap: Fraction | None = None
     """With `stop: auto`, the fraction of training at which it ends at the latest; null: 0.5, as a fixed stop does."""
+    open_at: Annotated[float, Field(gt=0, le=2)] | Literal["auto"] | None = None
+    """From `start` on, distil only once the student's Brier score on its training batches, the mean of
+    |probabilities - label|^2, has come down to this; null: at once. auto: where teachers begin to be worth their cost,
+    by what a look before training finds (docs/window.md)."""
     every: PositiveInt | Literal["auto"] = 1
     """Distil on every k-th step of the window only; the mean weight is then weight / k. auto: on every
     step, unless teachers cost more than the student's step itself, by FLOPs."""
@@ -85,7 +89,7 @@ class Distill(Config):
     @property
     def undecided(self) -> list[str]:
         """The keys whose values a probe before training decides."""
-        return [key for key in ("temperature", "every", "weights") if getattr(self, key) == "auto"]
+        return [key for key in ("temperature", "open_at", "every", "weights") if getattr(self, key) == "auto"]
 
     @property
     def specs(self) -> list[str]:
@@ -105,6 +109,7 @@ class Distill(Config):
             (len(self.teachers) != 1, f"{len(self.teachers)} teachers", "name one"),
             (self.cache is not None, f"cache={self.cache!r}", "a cache holds logits and no states; leave it out"),
             (self.stop == "auto", "stop=auto", "an automatic stop judges logits; set stop to a fraction"),
+            (self.open_at is not None, f"open_at={self.open_at}", "set start instead"),
             (self.fraction < 1, f"fraction={self.fraction:g}", "states are compared for whole batches; leave it out"),
             (
                 self.residence != "device",

@@ -28,8 +28,10 @@ def names_today(record: RunRecord) -> dict[str, str]:
     recipe = recorded_recipe(record)
     if recipe is None:
         return {}
+    total = sum(record.steps.values())
+    begin = record.opened.begin(total) if record.opened is not None else 0
     end = record.stopped.end if record.stopped is not None else None
-    now = count_steps(recipe, sum(record.steps.values()), end=end)
+    now = count_steps(recipe, total, begin=begin, end=end)
     return dict(zip(record.steps, now, strict=True)) if list(now.values()) == list(record.steps.values()) else {}
 
 

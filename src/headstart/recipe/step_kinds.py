@@ -85,19 +85,20 @@ def steps_of(recipe: Recipe, samples: int) -> int:
     return steps
 
 
-def count_steps(recipe: Recipe, total_steps: int, *, end: int | None = None) -> dict[str, int]:
+def count_steps(recipe: Recipe, total_steps: int, *, begin: int = 0, end: int | None = None) -> dict[str, int]:
     """How many steps of each kind a run has; those that do not distil come first.
 
     Args:
         recipe: The recipe.
         total_steps: Of the run.
+        begin: The first step that may be distilled, where the window opened by itself; none is with `total_steps`.
         end: The step after the last that may be distilled, where an automatic stop came before its cap.
     """
     window = run_window(recipe.distill, recipe.train) if recipe.distill is not None else None
     last = total_steps if end is None else end
 
     def distilled(step: int) -> bool:
-        return window is not None and step < last and window.scale(step, total_steps) > 0
+        return window is not None and begin <= step < last and window.scale(step, total_steps) > 0
 
     steps = Counter((distilled(step), side_of_step(recipe, step, total_steps)) for step in range(total_steps))
     counts = {}

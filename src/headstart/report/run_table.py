@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headstart.race.statistics.costs import run_cost
-from headstart.records import RaceRecord, RunRecord, StoppedRecord
+from headstart.records import OpenedRecord, RaceRecord, RunRecord, StoppedRecord
 from headstart.report import figures
 from headstart.report.figures import NOTHING, QualityScale
 from headstart.report.result_tables import Cell, Column, Link, Table, or_nothing
@@ -29,13 +29,14 @@ def run_table(record: RaceRecord, folder: Path | None) -> Table:
         Column("Raw seconds"),
         Column("Calibrated seconds"),
         Column("Energy"),
+        Column("Distilled from", "text"),
         Column("Distilled until", "text"),
         Column("Files", "text"),
     )
     places = {arm.name: place for place, arm in enumerate(record.arms)}
     runs = sorted(record.runs, key=lambda run: (places.get(run.arm, len(places)), run.budget, run.seed))
     table = Table("Every run.", columns, [_row(run, record, scale, folder) for run in runs])
-    return table.without_empty("Calibrated seconds", "Energy", "Distilled until", "Files")
+    return table.without_empty("Calibrated seconds", "Energy", "Distilled from", "Distilled until", "Files")
 
 
 def race_files(folder: Path | None) -> list[Link]:
@@ -52,9 +53,14 @@ def _row(run: RunRecord, record: RaceRecord, scale: QualityScale, folder: Path |
         figures.seconds(run.seconds),
         or_nothing(run_cost(run, "calibrated", record.calibration), figures.seconds),
         or_nothing(run.energy_joules, figures.energy),
+        NOTHING if run.opened is None else _from(run.opened),
         NOTHING if run.stopped is None else _until(run.stopped),
         tuple(_links(folder, run.folder, _FILES)) if run.folder else (),
     ]
+
+
+def _from(opened: OpenedRecord) -> str:
+    return "never" if opened.step is None else f"step {opened.step}"
 
 
 def _until(stopped: StoppedRecord) -> str:

@@ -63,6 +63,7 @@ def look_at_teachers(
     paths: Mapping[str, Path],
     *,
     timed: bool = False,
+    in_full: bool = False,
     progress: Progress | None = None,
 ) -> Looked:
     """Probe the teachers of a recipe, one after the other, with a student that is made for it and let go.
@@ -77,6 +78,7 @@ def look_at_teachers(
         device: Where it trains.
         paths: Run folders of the teachers that the recipe describes.
         timed: As in `probe`.
+        in_full: As there.
         progress: As there.
 
     Raises:
@@ -100,6 +102,7 @@ def look_at_teachers(
             total_steps=steps_of(recipe, task.samples) * _parts(recipe),
             trained=_trained(recipe, paths),
             timed=timed,
+            in_full=in_full,
             progress=progress,
         )
         seconds = time.perf_counter() - begin - loading.seconds
@@ -131,7 +134,8 @@ def decide(
         return recipe, None
     found = known
     if found is None and ranks.is_main():
-        found = chosen(recipe, look_at_teachers(recipe, task, device, paths))
+        asks_all = "weights" not in recipe.distill.undecided  # also those that cannot be worth it
+        found = chosen(recipe, look_at_teachers(recipe, task, device, paths, in_full=asks_all))
     ranks.wait_for_slow_ones()
     found = ranks.from_main(lambda: found)
     assert found is not None
@@ -232,9 +236,11 @@ def _trained(recipe: Recipe, paths: Mapping[str, Path]) -> dict[str, float]:
 
 def _flops(found: Probe, student: nn.Module, batches: list[Batch], task: Task) -> float:
     """Of the student's forwards and the teachers'; the batches are alike."""
+    if not found.rows:
+        return 0.0
     own = forward_flops(student, batches[0].inputs, task.forward)
-    teachers = sum((teacher.cost or 0.0) * (found.step_flops or 0.0) for teacher in found.teachers)
-    return len(batches) * (own + teachers)
+    looked_at = [teacher.cost or 0.0 for teacher in found.teachers if teacher.looked_at]
+    return len(batches) * (own + sum(looked_at) * (found.step_flops or 0.0))
 
 
 def told(record: AutoRecord) -> list[str]:

@@ -15,7 +15,7 @@ from headstart.distill.last_call import LastCall
 from headstart.errors import Diverged
 from headstart.recipe.cycles import cycle_ends
 from headstart.recipe.recipe import Recipe
-from headstart.records import RunRecord, StoppedRecord
+from headstart.records import OpenedRecord, RunRecord, StoppedRecord
 from headstart.tasks import Evaluation, Task
 from headstart.train import ranks
 from headstart.train.costs.clock import Clock
@@ -120,15 +120,19 @@ def _train(
         requests = until_finished.enter_context(Requests(preemptible))
         seconds, joules = _train_steps(session, place, progress, requests, trackers)
         evaluation = _evaluate(session, place, session.total_steps)
-        memory, stopped = peak_memory(session.device), _stopped(session)
+        memory, opened, stopped = peak_memory(session.device), _opened(session), _stopped(session)
         record = RunRecord(
             quality=evaluation.quality,
             losses=dict(evaluation.others),
             seconds=seconds,
             energy_joules=joules,
             memory_bytes=None if memory is None else int(ranks.largest(memory)),
+            opened=opened,
             stopped=stopped,
-            **known.fields(stopped.end if stopped is not None else None),
+            **known.fields(
+                opened.begin(session.total_steps) if opened is not None else 0,
+                stopped.end if stopped is not None else None,
+            ),
             **labels,
         )
         place.save_weights(session.result, session.task.describe())
@@ -200,6 +204,17 @@ def _train_steps(
             clock.start()
     clock.stop()
     return ranks.largest(clock.seconds), meter.joules
+
+
+def _opened(session: Session) -> OpenedRecord | None:
+    """Since when a window was open that waited for the student."""
+    distill, distiller = session.recipe.distill, session.distiller
+    if distiller is None or distill is None or distill.open_at is None:
+        return None
+    if (opened := distiller.opened) is not None:
+        return OpenedRecord(step=opened.step, told=str(opened))
+    told = f"distillation did not begin: the student's Brier score stayed above the {distill.open_at:g} waited for"
+    return OpenedRecord(step=None, told=told)
 
 
 def _stopped(session: Session) -> StoppedRecord | None:

@@ -343,7 +343,7 @@ def make_distiller(distill: Distill, train: Train, pool: TeacherPool, total_step
     Raises:
         HeadstartError: An option does not go with another, or with what the pool's teachers give.
     """
-    assert distill.temperature != "auto" and distill.every != "auto"
+    assert distill.temperature != "auto" and distill.every != "auto" and distill.open_at != "auto"
     distiller = Distiller(
         pool,
         total_steps=total_steps,
@@ -351,6 +351,7 @@ def make_distiller(distill: Distill, train: Train, pool: TeacherPool, total_step
         stop=distill.stop,
         cap=distill.cap,
         warmup=train.warmup,
+        open_at=distill.open_at,
         every=distill.every,
         ramp_up=distill.ramp_up,
         ramp_down=distill.ramp_down,

@@ -58,6 +58,8 @@ def test_what_is_measured(fresh: nn.Module) -> None:
     assert sure.temperature == pytest.approx(3 * (right.temperature or 0.0), rel=1e-4)
     assert sure.calibrated_loss == pytest.approx(right.calibrated_loss, rel=1e-5)
     assert sure.agreement == right.agreement == 1.0
+    p = (logits / sure.temperature).softmax(-1)
+    assert sure.brier == pytest.approx((p - F.one_hot(labels, CLASSES)).square().sum(-1).mean().item(), rel=1e-6)
     assert found.rows == 2 * ROWS
     assert found.student_loss == pytest.approx(F.cross_entropy(fresh.eval()(inputs), labels).item(), rel=1e-5)
     assert [sure.time, right.time] == [None, None]
@@ -353,6 +355,24 @@ def test_settings_that_follow(fresh: nn.Module) -> None:
     assert choice.every == 1 and any("not asked: no better" in reason for reason in choice.reasons)
 
 
+@pytest.mark.parametrize(("compute", "ahead"), [(None, 1.0), (1.5, 0.5)])
+def test_the_window_opens_where_the_noise_of_labels_outweighs_the_cost(
+    compute: float | None, ahead: float, fresh: nn.Module
+) -> None:
+    """Of a teacher whose training took 1.5 times the student's compute, where 3 times would do, half is hoped for."""
+    shown = batches(1)
+    flops = probe(linear(1.0), fresh, shown, timed=False).step_flops
+    assert flops is not None
+    trained = {} if compute is None else {"Linear": compute * flops}
+    found = probe(linear(1.0), fresh, shown, window=Window(), total_steps=1, trained=trained, timed=False)
+    (teacher,) = found.teachers
+    assert teacher.brier is not None and teacher.cost is not None
+    noise = teacher.cost / (1 + teacher.cost) / ahead  # the share of the labels' pull that it has to spare
+    assert teacher.open_at is not None and teacher.open_at == pytest.approx(teacher.brier / noise)
+    expected = None if teacher.open_at >= 2 else pytest.approx(teacher.open_at, rel=0.005)
+    assert choose(found).open_at == expected and (expected is None) == (compute is None)
+
+
 def test_a_distiller_by_itself(fresh: nn.Module) -> None:
     teacher = linear(3.0)
     chosen = headstart.auto(teacher, fresh, batches(1), total_steps=40, warmup=0.2)
@@ -392,3 +412,31 @@ def test_softened_where_classes_are_few() -> None:
     for classes, expected in ((100, 4.0), (101, 1.0)):
         found = probe(Given(torch.zeros(ROWS, classes)), nn.Linear(FEATURES, classes), batches(1), timed=False)
         assert (found.outputs, choose(found).temperature) == (classes, expected)
+
+
+def test_who_cannot_be_worth_it_is_asked_nothing(fresh: nn.Module) -> None:
+    """Neither is the student, where all are like that; a table of all looks all the same."""
+
+    class Asked(nn.Linear):
+        forwards = 0
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            if inputs.device.type != "meta":  # where FLOPs are counted
+                Asked.forwards += 1
+            return super().forward(inputs)
+
+    short, long = Asked(FEATURES, CLASSES), Asked(FEATURES, CLASSES)
+    short.load_state_dict(linear(1.0).state_dict())
+    options: dict[str, Any] = {"total_steps": 100, "trained": {"Asked": 1.0, "Asked #1": 1.0, "Asked #2": 1e12}}
+    options["timed"] = False
+    found = probe(short, fresh, batches(), in_full=False, **options)
+    assert Asked.forwards == 0 and (found.rows, found.chance_loss, found.student_loss) == (0, None, None)
+    (teacher,) = found.teachers
+    assert not teacher.looked_at and teacher.cost is not None and "costs more than it can be worth" in str(found)
+    assert choose(found).asked == ()
+    assert found.to_dict()["teachers"][0]["loss"] is None
+    assert probe(short, fresh, batches(), **options).teachers[0].looked_at and Asked.forwards == 2
+    both = probe(
+        [long, short], fresh, batches(), in_full=False, **options | {"trained": {"Asked": 1e12, "Asked #2": 1.0}}
+    )
+    assert [one.looked_at for one in both.teachers] == [True, False] and both.rows == 2 * ROWS

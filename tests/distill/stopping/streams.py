@@ -50,3 +50,4 @@ def go(distiller: Distiller, skills: Sequence[tuple[float, float]], *, first: in
 
 GOOD = [(1.0 + step / TOTAL, 6.0) for step in range(TOTAL)]  # a teacher that is ahead to the end
 PASSED = [(6.0 * step / TOTAL, 2.5) for step in range(TOTAL)]  # one that the student passes
+WRONG_AT = -3.0  # the skill of a teacher that points away from the labels

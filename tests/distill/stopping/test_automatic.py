@@ -18,9 +18,9 @@ from headstart.distill.stopping import Stopped
 from headstart.distill.targets.source import Keys, Target, TargetSource, Use
 from headstart.distill.targets.sparse import top_k_target
 from headstart.errors import HeadstartError, TeacherError
-from tests.distill.stopping.streams import CLASSES, GOOD, PASSED, TOTAL, Echo, auto, batch, go
+from tests.distill.stopping.streams import CLASSES, GOOD, PASSED, TOTAL, WRONG_AT, Echo, auto, batch, go
 
-WRONG = [(1.0, -3.0)] * TOTAL  # a teacher that points away from the labels
+WRONG = [(1.0, WRONG_AT)] * TOTAL
 
 
 def stopped_at(distiller: Distiller) -> Stopped:

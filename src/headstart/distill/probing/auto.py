@@ -14,11 +14,11 @@ from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.choice import Choice, choose
 from headstart.distill.probing.probe import Teachers, probe
 from headstart.distill.probing.record import Probe
-from headstart.distill.stopping import latest_stop
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
 WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
+CAP = 1.0  # of training, at which the window closes at the latest: what opens late is of use to the end
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,10 @@ def auto(
         raise HeadstartError("auto: the window closes by itself; leave window out, or make a Distiller with your own")
     pool = as_pool(teachers)
     head, class_dim = looking.get("head"), looking.get("class_dim")
-    window = Window(stop=latest_stop("auto", None))
-    found = probe(pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, **looking})
+    window = Window(stop=CAP)
+    found = probe(
+        pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, "in_full": False, **looking}
+    )
     choice = choose(found)
     settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head, "class_dim": class_dim}
     settings |= {"weight": WEIGHT}
@@ -98,7 +100,8 @@ def auto(
     if not choice.asked:
         return Auto(found, choice, pool, settings | {"stop": 0.0})
     if found.head == "classes":  # what it measures is there for these
-        settings |= {"stop": "auto"} | ({} if warmup is None else {"warmup": warmup})
+        settings |= {"stop": "auto", "cap": CAP} | ({} if warmup is None else {"warmup": warmup})
+        settings |= {} if choice.open_at is None else {"open_at": choice.open_at}
     return Auto(found, choice, _asked(pool, choice, seed), settings | {"every": choice.every})
 
 

@@ -12,6 +12,7 @@ _FEW = 100  # classes, up to which there is one: of thousands a softened teacher
 _TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
 _DIGITS = 3  # of a temperature
 _SHARPEST = 0.5
+_WORST = 2.0  # Brier score
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Choice:
         temperatures: Of each, what calibrates it; none where there are no temperatures.
         every: Ask on every k-th step of the window.
         temperature: T of the loss, of teachers so calibrated.
+        open_at: The student's Brier score at which the window opens; None: at once.
         reasons: Sentences, for people.
     """
 
@@ -31,6 +33,7 @@ class Choice:
     temperatures: dict[str, float]
     every: int
     temperature: float
+    open_at: float | None
     reasons: tuple[str, ...]
 
     @property
@@ -62,7 +65,19 @@ def choose(probe: Probe) -> Choice:
     cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
     every = cadence(cost)
     softened = SOFT if probe.outputs <= _FEW else 1.0
-    return Choice(weights, temperatures, every, softened, _reasons(probe, weights, temperatures, every, cost))
+    open_at = _open_at(asked, weights)
+    reasons = _reasons(probe, weights, temperatures, every, cost, open_at)
+    return Choice(weights, temperatures, every, softened, open_at, reasons)
+
+
+def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | None:
+    """The mean of what each is to be asked at; None where one need not be waited for, or the worst score will do."""
+    scores = [teacher.open_at for teacher in asked]
+    if not asked or any(score is None for score in scores):
+        return None
+    total = sum(weights[teacher.name] for teacher in asked)
+    mean = sum(weights[one.name] * (score or 0.0) for one, score in zip(asked, scores, strict=True)) / total
+    return float(f"{mean:.{_DIGITS}g}") if mean < _WORST else None
 
 
 def _weight(gain: float, best: float) -> float:
@@ -74,7 +89,12 @@ def _cost(teacher: TeacherProbe) -> float:
 
 
 def _reasons(
-    probe: Probe, weights: dict[str, float], temperatures: dict[str, float], every: int, cost: float
+    probe: Probe,
+    weights: dict[str, float],
+    temperatures: dict[str, float],
+    every: int,
+    cost: float,
+    open_at: float | None,
 ) -> tuple[str, ...]:
     lines = []
     for teacher in probe.ranked:
@@ -90,6 +110,11 @@ def _reasons(
     if any(weights.values()):
         how_often = "on every step" if every == 1 else f"on every step number {every}"
         lines.append(f"asked {how_often} of the window, at {cost:.2f} of the student's step each")
+        if open_at is not None:
+            lines.append(
+                f"the window opens once the student's Brier score is {open_at:g}: before, so little of what labels say "
+                "is noise that asking costs more than it saves"
+            )
     else:
         lines.append("no teacher is of use: training goes on without distillation")
     return tuple(lines)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from headstart.distill.heads.head import Head
 from headstart.distill.nonfinite import finite_rows
+from headstart.distill.stopping.batch_sums import as_probabilities
 
 _PRIORS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 1e4)  # observations of each class beforehand; the likeliest is taken
 
@@ -50,6 +51,13 @@ class Evidence:
         if self.head == "labels":
             return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         return (logits - labels).square()
+
+    def brier(self, temperature: float = 1.0) -> Tensor | None:
+        """The Brier score of each row of classes, `[count]` of float64: `|p - label|^2`. None of labels and values."""
+        if self.head != "classes":
+            return None
+        p = torch.softmax(self.logits.double() / temperature, -1)
+        return (p - as_probabilities(self.labels, p)).square().sum(-1)
 
     def choices(self) -> Tensor | None:
         """What the model says is right, for each that counts; None for values, which are right or wrong by degrees."""

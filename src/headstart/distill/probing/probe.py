@@ -22,8 +22,8 @@ from headstart.distill.probing.record import Probe, TeacherProbe, teacher_probe
 from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
 from headstart.distill.probing.sample_gradients import grace_of
 from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, teacher_flops
-from headstart.distill.probing.verdict import why_dropped
-from headstart.distill.probing.worth import reach_of, worth_of
+from headstart.distill.probing.verdict import too_dear, why_dropped
+from headstart.distill.probing.worth import Worth, reach_of, worth_of
 from headstart.distill.targets.source import TargetSource, numbered
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
@@ -45,6 +45,7 @@ class Measured:
         cost: Of a forward, in steps of the student: FLOPs; None where they are not counted.
         time: The same in seconds.
         grace: The score of its gradients, where it was asked for.
+        hopeless: Why it was asked nothing; None where it was.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Measured:
     cost: float | None
     time: float | None
     grace: float | None = None
+    hopeless: str | None = None
 
     @cached_property
     def calibrated(self) -> float:
@@ -61,6 +63,13 @@ class Measured:
         if self.finite is None:
             return math.inf
         return mean_of_heads([head.losses(self.temperature or 1.0) for head in self.finite])
+
+    @property
+    def brier(self) -> float | None:
+        """Its Brier score, calibrated; None where there are no classes, or it said nothing."""
+        scores = [head.brier(self.temperature or 1.0) for head in self.finite or []]
+        known = [score for score in scores if score is not None]
+        return mean_of_heads(known) if known else None
 
 
 def probe(
@@ -77,6 +86,7 @@ def probe(
     trained: Mapping[str, float] | None = None,
     timed: bool = True,
     gradients: bool = False,
+    in_full: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Probe:
     """Look at teachers on some batches of labelled training data, best of such as they have not been trained on.
@@ -108,6 +118,9 @@ def probe(
             it is done in any case, and the cost is that time.
         gradients: Whether to score teachers by the student's gradients, too: GRACE (arXiv 2511.02833), of classes and
             one head. Nothing else goes by it. Default: not, as it takes a forward and backward for each of 64 samples.
+        in_full: Whether to look at all of them. If not, those are asked nothing that cannot be worth their cost, or may
+            save too little, whatever they know, by their FLOPs and by what `trained` tells; where all are like that, no
+            forward is made. A choice needs no more.
         progress: Told how many forwards of how many are done.
 
     Returns:
@@ -131,19 +144,31 @@ def probe(
     if not shown:
         raise HeadstartError("probe: no batches, so there is nothing to look at; give pairs of inputs and labels")
     window = window or Window(stop=0.5)
+    asked: Asked | None = None
+    said: list[Evidence] = []
+    measured: list[Measured] = []
     with generators_untouched():
         copied = StudentCopy(student, forward, autocast)
-        asked, said = ask_student(copied, shown, head, class_dim)
         costs = _Costs(copied, shown[0][0], timed)
-        measured: list[Measured] = []
+        prices = _Prices(window, costs.student_flops, total_steps, trained or {})
         for teacher in _one_by_one(teachers, shown[0][0], student):
-            one = _measure(teacher, asked, costs, progress, len(measured))
+            cost, time = costs.of(teacher)
+            name = numbered([*(one.name for one in measured), teacher.name])[-1]
+            hopeless = None if in_full else too_dear(prices.worth(name, cost, time))
+            if hopeless is not None:
+                measured.append(Measured(teacher.name, None, 0, None, cost, time, hopeless=hopeless))
+                continue
+            if asked is None:
+                asked, said = ask_student(copied, shown, head, class_dim)
+            one = _measure(teacher, asked, (cost, time), progress, len(measured))
             if gradients and one.temperature is not None and asked.head == "classes":
                 one = replace(one, grace=grace_of(copied, teacher, shown[0][0], one.temperature))
             measured.append(one)
     if not measured:
         raise TeacherError("probe: there are no teachers; give at least one")
-    return _judged(measured, said, asked.head, window, costs.student_flops, total_steps, trained or {})
+    if asked is None:
+        return _hopeless(measured, head or "classes", prices)
+    return _judged(measured, said, asked.head, prices)
 
 
 class _Costs:
@@ -183,7 +208,11 @@ def _one_by_one(teachers: Teachers, inputs: Any, student: nn.Module) -> Iterator
 
 
 def _measure(
-    teacher: Teacher, asked: Asked, costs: _Costs, progress: Callable[[int, int], None] | None, before: int
+    teacher: Teacher,
+    asked: Asked,
+    price: tuple[float | None, float | None],
+    progress: Callable[[int, int], None] | None,
+    before: int,
 ) -> Measured:
     said, done = [], len(asked.batches) * before
 
@@ -196,41 +225,69 @@ def _measure(
     finite = [evidence for evidence, _ in parts]
     usable = all(evidence.count for evidence in finite)
     temperature = calibrating_temperature(finite) if usable and asked.head != "values" else None
-    cost, time = costs.of(teacher)
-    return Measured(teacher.name, finite if usable else None, sum(bad for _, bad in parts), temperature, cost, time)
+    return Measured(teacher.name, finite if usable else None, sum(bad for _, bad in parts), temperature, *price)
 
 
-def _judged(
-    measured: list[Measured],
-    student: list[Evidence],
-    head: Head,
-    window: Window,
-    step_flops: int | None,
-    total_steps: int | None,
-    trained: Mapping[str, float],
-) -> Probe:
+@dataclass(frozen=True)
+class _Prices:
+    """What teachers are held against: the window, and the student's training."""
+
+    window: Window
+    step_flops: int | None
+    total_steps: int | None
+    trained: Mapping[str, float]
+
+    @property
+    def share(self) -> float:
+        return Window(self.window.start, self.window.stop).distilled_steps(10_000) / 10_000
+
+    def worth(self, name: str, cost: float | None, time: float | None, knowledge: float = 1.0) -> Worth:
+        """Of a teacher; by default of one that knows as much as any."""
+        known = self.step_flops is not None and self.total_steps is not None
+        whole = float(self.step_flops or 0) * (self.total_steps or 0) if known else None
+        price = cost if cost is not None else time
+        assert price is not None
+        return worth_of(
+            knowledge=knowledge,
+            reach=reach_of(self.trained.get(name), whole),
+            cost=price,
+            share=self.share,
+            every=int(self.window.every),
+        )
+
+
+def _hopeless(measured: list[Measured], head: Head, prices: _Prices) -> Probe:
+    """Of teachers none of which was asked anything."""
+    found = [
+        teacher_probe(
+            name,
+            prices.worth(name, one.cost, one.time),
+            dropped=one.hopeless,
+            looked_at=False,
+            cost=one.cost,
+            time=one.time,
+        )
+        for name, one in zip(numbered([one.name for one in measured]), measured, strict=True)
+    ]
+    return Probe(tuple(found), head, 0, None, None, prices.share, 0, prices.step_flops)
+
+
+def _judged(measured: list[Measured], student: list[Evidence], head: Head, prices: _Prices) -> Probe:
     chance = mean_of_heads([one.by_chance() for one in student])
     own = mean_of_heads([one.losses() for one in student])
     base = min(chance, own)
     known = base - min(min(one.calibrated for one in measured), base)
-    share = Window(window.start, window.stop).distilled_steps(10_000) / 10_000
-    whole = None if step_flops is None or total_steps is None else float(step_flops) * total_steps
     names = numbered([one.name for one in measured])
     found: list[TeacherProbe] = []
     for one, name in zip(measured, names, strict=True):
-        cost = one.cost if one.cost is not None else one.time
-        assert cost is not None
-        worth = worth_of(
-            knowledge=(base - one.calibrated) / known if known > 0.0 and one.finite is not None else 0.0,
-            reach=reach_of(trained.get(name), whole),
-            cost=cost,
-            share=share,
-            every=int(window.every),
-        )
-        dropped = why_dropped(one.finite, one.bad, one.temperature, own, worth)
-        found.append(teacher_probe(name, worth, dropped=dropped, **_figures(one, measured)))
+        knowledge = (base - one.calibrated) / known if known > 0.0 and one.finite is not None else 0.0
+        worth = prices.worth(name, one.cost, one.time, 1.0 if one.hopeless else knowledge)
+        dropped = one.hopeless or why_dropped(one.finite, one.bad, one.temperature, own, worth)
+        looked_at = one.hopeless is None
+        found.append(teacher_probe(name, worth, dropped=dropped, looked_at=looked_at, **_figures(one, measured)))
     outputs = max(one.logits.shape[-1] for one in student)
-    return Probe(tuple(found), head, sum(one.count for one in student), chance, own, share, outputs, step_flops)
+    rows = sum(one.count for one in student)
+    return Probe(tuple(found), head, rows, chance, own, prices.share, outputs, prices.step_flops)
 
 
 def _figures(one: Measured, all_of_them: list[Measured]) -> dict[str, float | None]:
@@ -244,6 +301,7 @@ def _figures(one: Measured, all_of_them: list[Measured]) -> dict[str, float | No
     return figures | {
         "loss": mean_of_heads([evidence.losses() for evidence in one.finite]),
         "calibrated_loss": one.calibrated,
+        "brier": one.brier,
         "accuracy": None if any(value is None for value in hits) else sum(filter(None, hits)) / len(hits),
         "agreement": sum(agreements) / len(agreements) if agreements else None,
     }

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart.distill.heads.head import Head
-from headstart.distill.probing.worth import Worth
+from headstart.distill.probing.worth import MOST, Worth
 
 COLUMNS = ("teacher", "loss", "right", "T", "at T", "agrees", "cost", "time", "every", "must save", "may save", "gain")
 
@@ -23,6 +23,7 @@ class TeacherProbe:
         temperature: What calibrates it: its logits divided by this make the labels likeliest. None for values, which
             have no temperature.
         calibrated_loss: Its task loss then; of values the loss as it is.
+        brier: Its Brier score then, the mean of `|probabilities - label|^2`; None where there are no classes.
         agreement: The fraction of rows where its choice is another teacher's, mean over the others; None without such.
         cost: The FLOPs of its forward over those of the student's forward and backward; None where uncounted.
         time: The same in seconds, measured here; None where it was not.
@@ -32,6 +33,7 @@ class TeacherProbe:
         speed_up: How many times as fast training may get by that, the cost counted in; teachers are ranked by it.
         dropped: Why it is of no use; None where it is.
         grace: The score of GRACE, lower is better, where it was asked for.
+        looked_at: Whether it was asked anything; not where that could not pay whatever it knows.
     """
 
     name: str
@@ -48,6 +50,20 @@ class TeacherProbe:
     speed_up: float
     dropped: str | None = None
     grace: float | None = None
+    brier: float | None = None
+    looked_at: bool = True
+
+    @property
+    def open_at(self) -> float | None:
+        """The student's Brier score from which on asking it may pay (docs/auto.md); None where there is no such score.
+
+        The student's score is the squared length of the gradient that labels pull with at the logits. As much of it as
+        a teacher's own score is noise, which a teacher spares: the steps from then on that it may save, but for what it
+        does not know, and where it does not stay ahead.
+        """
+        if self.brier is None or self.break_even <= 0.0:
+            return None
+        return self.brier * (self.saving / MOST) / self.break_even
 
     def cells(self) -> tuple[str, ...]:
         """Its row of a table with `COLUMNS`."""
@@ -75,9 +91,9 @@ class Probe:
     Attributes:
         teachers: In the order that they were given in.
         head: What a row means.
-        rows: How many labelled rows (of labels and values: outputs) were looked at.
-        chance_loss: The task loss that the labels' frequencies alone give, of values their mean.
-        student_loss: That of the student as it is now.
+        rows: How many labelled rows (of labels and values: outputs) were looked at; 0 where no teacher was.
+        chance_loss: The task loss that the labels' frequencies alone give, of values their mean; None without rows.
+        student_loss: That of the student as it is now; None without rows.
         share: The fraction of the training's steps in the window.
         outputs: Of a row, as many as the student has; of several heads the most.
         step_flops: Of the student's forward and backward on the first batch; None where they cannot be counted.
@@ -94,8 +110,8 @@ class Probe:
     teachers: tuple[TeacherProbe, ...]
     head: Head
     rows: int
-    chance_loss: float
-    student_loss: float
+    chance_loss: float | None
+    student_loss: float | None
     share: float
     outputs: int
     step_flops: float | None = None
@@ -117,6 +133,8 @@ class Probe:
     def notes(self) -> list[str]:
         """Sentences that go with the table: what was looked at."""
         what = "rows" if self.head == "classes" else "outputs"
+        if self.chance_loss is None or self.student_loss is None:
+            return [f"nothing was looked at: no teacher can be worth it; window: {self.share:.0%} of the steps"]
         lines = [
             f"{self.rows} labelled {what}; loss by the labels' frequencies alone {self.chance_loss:.3f}, the student's "
             f"now {self.student_loss:.3f}; window: {self.share:.0%} of the steps"
@@ -132,10 +150,12 @@ class Probe:
         return "\n".join([*(_line(row, widths) for row in table), *self.notes(), *dropped])
 
 
-def teacher_probe(name: str, worth: Worth, *, dropped: str | None = None, **measured: float | None) -> TeacherProbe:
+def teacher_probe(
+    name: str, worth: Worth, *, dropped: str | None = None, looked_at: bool = True, **measured: float | None
+) -> TeacherProbe:
     """A teacher's record of its worth and what was measured of it; what was not is None."""
     fields: dict[str, float | None] = dict.fromkeys(
-        ("loss", "accuracy", "temperature", "calibrated_loss", "agreement", "cost", "time", "grace")
+        ("loss", "accuracy", "temperature", "calibrated_loss", "agreement", "cost", "time", "grace", "brier")
     )
     return TeacherProbe(
         name,
@@ -144,6 +164,7 @@ def teacher_probe(name: str, worth: Worth, *, dropped: str | None = None, **meas
         saving=worth.saving,
         speed_up=worth.speed_up,
         dropped=dropped,
+        looked_at=looked_at,
         **(fields | measured),
     )
 

@@ -37,7 +37,7 @@ def why_dropped(
         _in_another_order(finite)
         or _no_better_than_chance(finite, losses, chances)
         or _passed(mean_of_heads(losses), student_loss)
-        or _too_dear(worth)
+        or too_dear(worth)
     )
 
 
@@ -83,7 +83,8 @@ def _passed(loss: float, student_loss: float) -> str | None:
     return f"the student is better already: loss {student_loss:.3f}, this teacher's {loss:.3f} at its best temperature"
 
 
-def _too_dear(worth: Worth) -> str | None:
+def too_dear(worth: Worth) -> str | None:
+    """Why asking a teacher cannot pay; None where it can."""
     if worth.saving <= worth.break_even:
         return (
             f"asking it costs more than it can be worth: it must save {worth.break_even:.1%} of the steps, and may "

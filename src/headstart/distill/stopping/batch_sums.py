@@ -51,7 +51,7 @@ def batch_sums(student: Tensor, teacher: Tensor, labels: Tensor, keep: Tensor) -
         counts = keep.unsqueeze(-1)
         log_s = F.log_softmax(widen(student.detach()), -1)
         log_t = F.log_softmax(torch.where(counts, widen(teacher), 0.0), -1)
-        target = _target(labels, log_s)
+        target = as_probabilities(labels, log_s)
         s = log_s.exp()
         task, distill = s - target, s - log_t.exp()
         of_each_row = torch.stack(
@@ -78,7 +78,7 @@ def cosine(dot: float, task: float, distill: float) -> float:
     return dot / length if length > 0.0 else 0.0
 
 
-def _target(labels: Tensor, like: Tensor) -> Tensor:
+def as_probabilities(labels: Tensor, like: Tensor) -> Tensor:
     """Labels as probabilities; of rows that do not count, anything finite."""
     if labels.dim() == like.dim():
         return labels.to(like.dtype).nan_to_num(0.0).clamp(min=0.0)

@@ -49,7 +49,7 @@ class Bench:
         self._asked = asked if asked.distill is None else with_distill(asked, cache=None)
         live = recipe if recipe.distill is None else with_distill(recipe, cache=None)
         # Steps with a fixed window: those that look for an automatic stop are timed beside them.
-        fixed = live if live.distill is None else with_distill(live, stop=1.0, cap=None)
+        fixed = live if live.distill is None else with_distill(live, stop=1.0, cap=None, open_at=None)
         self.recipe = endless(live, None) if live.distill is None else always_distilling(fixed)
         self.session = Session(self.recipe, paths)
         self.pool: TeacherPool | None = self.session.pool
@@ -108,7 +108,7 @@ class Bench:
             HeadstartError: The recipe cannot have one.
         """
         assert self.recipe.distill is not None and self.pool is not None
-        automatic = self.recipe.distill.model_copy(update={"stop": "auto", "cap": 1.0})
+        automatic = self.recipe.distill.model_copy(update={"stop": "auto", "cap": 1.0, "open_at": None})
         check_settings(self._asked.model_copy(update={"distill": automatic}))
         return make_distiller(automatic, self.recipe.train, self.pool, self.session.total_steps)
 

@@ -137,7 +137,7 @@ def with_window(recipe: Recipe, stop: float | str) -> Recipe:
     if stop == recipe.distill.stop:
         return recipe
     cap = recipe.distill.cap if stop == "auto" else None
-    return with_distill(recipe, stop=stop, cap=cap, ramp_up=0.0, ramp_down=0.0)
+    return with_distill(recipe, stop=stop, cap=cap, open_at=None, ramp_up=0.0, ramp_down=0.0)
 
 
 def _distilling(
@@ -155,6 +155,6 @@ def _distilling(
         before=before,
         own=own,
         once=costs.cache.seconds if kind == "cached" and costs.cache is not None else 0.0,
-        at_most=kind == "automatic",
+        at_most=kind == "automatic" or (recipe.distill is not None and recipe.distill.open_at is not None),
         flops_overhead=costs.flops_overhead(kind, distilled),
     )

@@ -50,19 +50,20 @@ class KnownBefore:
     teacher_seconds: Mapping[int, float]
     others: Mapping[str, Any]
 
-    def fields(self, end: int | None = None) -> dict[str, Any]:
+    def fields(self, begin: int = 0, end: int | None = None) -> dict[str, Any]:
         """The fields of the record; all processes have to call it.
 
         Args:
+            begin: The first distilled step, where the window opened by itself.
             end: The step after the last distilled one, where an automatic stop came before its cap.
         """
         last = self.total_steps if end is None else end
         flops, seconds = ranks.mean(
-            sum(cost for step, cost in costs.items() if step < last)
+            sum(cost for step, cost in costs.items() if begin <= step < last)
             for costs in (self.teacher_flops, self.teacher_seconds)
         )
         return {
-            "steps": count_steps(self.recipe, self.total_steps, end=end),
+            "steps": count_steps(self.recipe, self.total_steps, begin=begin, end=end),
             "flops": self.student_flops + flops,
             "teacher_flops": flops,
             "teacher_seconds": seconds,
@@ -76,7 +77,7 @@ def known_before(
     initial: InitRecord | None = None,
     auto: AutoRecord | None = None,
 ) -> KnownBefore:
-    """What does not depend on how training goes, but for where an automatic stop closes the window.
+    """What does not depend on how training goes, but for where a window opens and closes by itself.
 
     Args:
         session: Of the run, before its first step.
