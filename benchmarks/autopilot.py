@@ -50,9 +50,8 @@ CLOCKS = ("calibrated", "flops")
 AUTO = "auto"
 FIXED: dict[str, dict[str, Any]] = {
     "half": {},
-    "quarter": {"stop": 0.25},
     "whole": {"stop": 1.0},
-    "light": {"weight": 0.5},
+    "late": {"start": 0.25, "stop": 1.0},
 }
 SHUFFLED, RANDOM = "shuffled labels", "random weights"
 
@@ -99,7 +98,7 @@ _TEXT: dict[str, Any] = {
 IMAGES = Field(
     "images",
     _IMAGES,
-    (80, 160, 320, 480),
+    (160, 320, 640, 1280),
     {
         "good": OLD_MODEL,
         "equal": {"train.steps": 320},
@@ -111,9 +110,8 @@ IMAGES = Field(
         "random": RANDOM,
     },
     {
-        **dict.fromkeys(("good", "equal", "tiny"), ("half", "quarter", "light")),
-        **dict.fromkeys(("poor", "huge"), ("half", "quarter")),
-        **dict.fromkeys(("middling", "shuffled", "random"), ("half",)),
+        **dict.fromkeys(("good", "equal", "tiny", "huge"), ("half", "late")),
+        **dict.fromkeys(("middling", "poor", "shuffled", "random"), ("half",)),
     },
     {},
 )
@@ -122,7 +120,7 @@ FEW = Field(
     {**_IMAGES, "data": {**_IMAGES["data"], "holdout": 59_500}, "train": {**_IMAGES["train"], "lr": 0.4}},
     (60, 120, 240, 480),
     {"good": OLD_MODEL},
-    {"good": ("half", "whole")},
+    {"good": ("half", "whole", "late")},
     {},
 )
 TEXT = Field(
@@ -130,7 +128,7 @@ TEXT = Field(
     _TEXT,
     (150, 300, 600, 900),
     {"good": {"train.steps": 1800}, "equal": {"train.steps": 600}, "poor": {"train.steps": 100}},
-    {"good": ("half", "whole", "light"), "equal": ("half", "quarter"), "poor": ("half", "quarter")},
+    {"good": ("half", "whole", "late"), "equal": ("half", "late"), "poor": ("half",)},
     {"temperature": 1.0},
 )
 FIELDS = (IMAGES, FEW, TEXT)

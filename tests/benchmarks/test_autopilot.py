@@ -30,7 +30,7 @@ def test_each_teacher_is_raced_automatically_and_by_fixed_settings(field: autopi
         for name in places:
             section = arm_recipe(recipe, f"{name}-auto").distill
             assert section is not None and section.specs == [str(places[name])]
-            assert section.undecided == ["temperature", "every", "weights"] and section.stop == "auto"
+            assert section.undecided == ["temperature", "open_at", "every", "weights"] and section.stop == "auto"
             fixed = arm_recipe(recipe, f"{name}-{one.fixed[name][0]}").distill
             assert fixed is not None and fixed.undecided == []
     assert sum(len(field.teachers) for field in autopilot.FIELDS) >= 8
@@ -41,7 +41,7 @@ def test_what_is_summed_up() -> None:
         estimate = None if value is None else Estimate(value=value, low=value - 0.1, high=value + 0.1)
         return ArmResult(arm=arm, clock="flops", status="reached", verdict="not resolved", overlap_speedup=estimate)
 
-    results = [result("good-auto", 1.35), result("good-half", 1.5), result("good-quarter", 1.2)]
+    results = [result("good-auto", 1.35), result("good-half", 1.5), result("good-late", 1.2)]
     results += [result("poor-auto", 0.98), result("poor-half", 0.7), result("odd-auto", 1.1), result("odd-half", None)]
     record = RaceRecord(
         arms=[], baseline="baseline", primary="good-auto", budgets=[1], seeds=[0, 1, 2], results=results

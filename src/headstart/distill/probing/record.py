@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart.distill.heads.head import Head
-from headstart.distill.probing.worth import MOST, Worth
+from headstart.distill.probing.worth import MORE, MOST, Worth
 
 COLUMNS = ("teacher", "loss", "right", "T", "at T", "agrees", "cost", "time", "every", "must save", "may save", "gain")
 
@@ -58,12 +58,12 @@ class TeacherProbe:
         """The student's Brier score from which on asking it may pay (docs/auto.md); None where there is no such score.
 
         The student's score is the squared length of the gradient that labels pull with at the logits. As much of it as
-        a teacher's own score is noise, which a teacher spares: the steps from then on that it may save, but for what it
-        does not know, and where it does not stay ahead.
+        a teacher's own score is noise, which a teacher spares. That part, times `MORE`, of the steps from then on it may
+        save, but for what it does not know, and where it does not stay ahead.
         """
         if self.brier is None or self.break_even <= 0.0:
             return None
-        return self.brier * (self.saving / MOST) / self.break_even
+        return MORE * self.brier * (self.saving / MOST) / self.break_even
 
     def cells(self) -> tuple[str, ...]:
         """Its row of a table with `COLUMNS`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 MOST = 0.5  # of the steps: what distilling has been seen to save at most (1.96x, arXiv 2211.00683)
 LEAST = 0.15  # of the steps: who may save less is ahead for so short a time that students end up behind
 ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
+MORE = 1.5  # times the labels' noise: what asking has been seen to save, as a teacher tells more than labels average to
 RAREST = 4  # ask on every fourth step at least
 
 
