@@ -103,6 +103,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, _busy(options.busy - options.there):
         clone = Path(folder) / "headstart"
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
+        cloned = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, check=True, capture_output=True, text=True)
         figures = first_hour(clone, environment, options.pip_flags, test=not options.skip_test)
         race = judge(read_race(clone / "runs" / "demo"))
     print(verdict_sentence(race), flush=True)
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str]) -> None:
         device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         begin=begin,
         folder=options.out,
+        revision=cloned.stdout.strip()[:12],
     )
 
 

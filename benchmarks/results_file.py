@@ -129,6 +129,7 @@ def finish(
     begin: float,
     folder: Path,
     packages: Sequence[str] = (),
+    revision: str | None = None,
 ) -> None:
     """Write what a benchmark has measured, and print where: the end of its `main`.
 
@@ -140,9 +141,12 @@ def finish(
         begin: When it began, as `time.perf_counter` told.
         folder: For the file.
         packages: As in `new_result`.
+        revision: Of this repository, where another one than that of this process was measured.
     """
     seconds = time.perf_counter() - begin
     result = new_result(name, figures, command=command, device=device, seconds=seconds, packages=packages)
+    if revision is not None:
+        result.versions["git revision"] = revision
     print(f"{write_result(result, folder)}, {result.seconds:.0f} s on {result.device}")
 
 

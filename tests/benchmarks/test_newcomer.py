@@ -50,7 +50,10 @@ def test_times_all_of_it_and_keeps_what_the_demo_said(repository: Path, tmp_path
     newcomer.main(["--pip-flags", "--index-url here", "--out", str(tmp_path)])
     installed = [f".venv/installed{part} --index-url here" for part in ("", "-dev")]
     assert log.read_text().splitlines() == [installed[0], "demo", installed[1], "test"]
-    figures = json.loads((tmp_path / "newcomer.json").read_text())["figures"]
+    result = json.loads((tmp_path / "newcomer.json").read_text())
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
+    assert result["versions"]["git revision"] == head.stdout[:12]  # what was cloned, whatever happens here meanwhile
+    figures = result["figures"]
     minutes = [f"{name}_minutes" for name in ("install", "demo", "install_for_tests", "test")]
     assert all(0 < figures[name]["value"] < 10 and figures[name]["unit"] == "min" for name in minutes)
     assert figures["demo_resolved"]["value"] == 1.0
