@@ -13,9 +13,10 @@ from torch.nn import functional as F
 pytest.importorskip("transformers", reason="needs transformers: pip install headstart[trainer]")
 pytest.importorskip("lightning", reason="the loops it shares helpers with need lightning")
 
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer
 
 from headstart.adapters.trainer import DistillTrainer
+from headstart.errors import HeadstartError
 from tests.adapters.by_hand import OPEN, run, stacked
 from tests.adapters.tiny_models import VOCABULARY, Rows, model, rows, seq2seq
 
@@ -118,6 +119,29 @@ def test_labels_of_another_name_leave_rows_out_too(tmp_path: Path) -> None:
     expected = values[torch.tensor(targets) != -100].mean().item()
     trainer = run(student, data, tmp_path, teachers=teacher, distill=OPEN, label_names=["targets"])
     assert trainer.distiller.last.distill_loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("by_itself", [{"stop": "auto"}, {"stop": 1.0, "open_at": 0.5}])
+def test_a_window_by_itself_takes_no_padding_for_labels(by_itself: dict[str, Any], tmp_path: Path) -> None:
+    """Of a task loss that makes its own of the inputs nothing is known to judge the student by."""
+    student, teacher, data = model("llama"), model("llama", seed=5), rows("llama", 4)
+    for row in data:
+        del row["labels"]
+    options = {**by_itself, "weight": 1.0}
+    with pytest.raises(HeadstartError, match="there is no task loss"):
+        run(student, data, tmp_path, teachers=teacher, distill=options)
+
+    class Base(Trainer):
+        def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, *_: Any, **__: Any) -> Any:
+            outputs = model(**inputs)
+            loss = outputs.logits.square().mean()
+            return (loss, outputs) if return_outputs else loss
+
+    class Own(DistillTrainer, Base):
+        pass
+
+    with pytest.raises(HeadstartError, match=r"there are none: call distiller\(.*labels=labels\)"):
+        run(student, data, tmp_path, trainer=Own, teachers=teacher, distill={**by_itself, "weight": 0.5})
 
 
 def test_padding_without_labels_is_left_out(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from headstart.distill import Teacher, dkd
 from headstart.errors import RecipeError, TeacherError
@@ -149,6 +150,26 @@ def test_precision_of_one_run_does_not_bind_the_next(tiny_data: Path) -> None:
         linear.register_forward_hook(lambda _, __, output, seen=inside: seen.append(output.dtype))
         session.train_step(0)
         assert inside == [dtype]
+
+
+@pytest.mark.parametrize("by_itself", [{"stop": "auto", "cap": 1.0}, {"open_at": 1e-6}])
+def test_mixtures_are_judged_by_both_labels(by_itself: dict[str, Any], tmp_path: Path) -> None:
+    images, teacher = write_images(tmp_path / "data"), write_run(tmp_path / "old")
+    recipe = tiny_recipe(
+        images, data__augment={"mixup": 1.0}, distill={"teachers": [str(teacher)], **by_itself}, train__warmup=0.0
+    )
+    session = Session(recipe)
+    batch = session.batch(0)
+    assert batch.mixed is not None and session.distiller is not None
+    p = session.model.train()(batch.inputs).detach().softmax(-1)
+    one, other = (F.one_hot(labels, p.shape[-1]) for labels in (batch.labels, batch.mixed.labels))
+    share = torch.as_tensor(batch.mixed.share).reshape(-1, 1)
+    brier = (p - share * one - (1 - share) * other).square().sum(-1)
+    loss = session._loss(0, 0, None)
+    when = session.distiller._when
+    seen = when.opening._step if when.opening is not None else when.automatic._step[[0, 4]]  # type: ignore
+    assert loss.requires_grad and seen is not None
+    torch.testing.assert_close(seen, torch.stack([torch.tensor(float(len(p))), brier.sum()]), rtol=1e-3, atol=0)
 
 
 def test_dkd_of_mixtures_takes_both_labels(tmp_path: Path) -> None:

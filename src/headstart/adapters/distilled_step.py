@@ -17,7 +17,7 @@ from headstart.adapters.student_logits import Ran, StudentLogits, is_compiled
 from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
 from headstart.adapters.vocabulary import real_tokens, share_tokens
-from headstart.distill import Distiller, TeacherPool, dkd
+from headstart.distill import Distiller, TeacherPool
 from headstart.distill.objective import IGNORED
 from headstart.errors import HeadstartError
 
@@ -89,7 +89,7 @@ class DistilledStep:
             seen = Seen(ran.loss, ran.logits, labels, num_items, ran.inner, by_row)
             labels, found = self._task.read(seen)
             scale = found if num_items is not None else scale
-        elif isinstance(ran.logits, Tensor) and distiller.use.loss is not dkd:
+        elif isinstance(ran.logits, Tensor) and not distiller.needs_labels:
             labels = real_tokens(self._student, inputs.get("attention_mask"), ran.logits)
         items = num_items if scale.divided else None
         if labels is not None and (self._maps or are_maps(labels, ran.logits)):
@@ -170,9 +170,9 @@ class DistilledStep:
         distiller: Distiller = self._trainer.distiller
         window, steps = distiller.window, distiller.total_steps
         whole = window.distilled_steps(steps) == steps and not (window.ramp_up or window.ramp_down)
-        if not whole or distiller.weight != 1.0:
+        if not whole or distiller.weight != 1.0 or distiller.needs_labels:
             raise HeadstartError(
                 "the batch has no labels, so that there is no task loss. Without one, a training takes all it learns "
-                "from its teachers, in every step: set distill={'weight': 1.0, 'stop': 1.0}, without start, every and "
-                "ramps"
+                "from its teachers, in every step: set distill={'weight': 1.0, 'stop': 1.0}, without start, every, "
+                "open_at and ramps"
             )

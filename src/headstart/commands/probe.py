@@ -78,9 +78,9 @@ def _with_teachers(recipe: Recipe, specs: Sequence[str]) -> Recipe:
     teachers: list[Any] = [*specs] or [*own]
     if not teachers:
         raise RecipeError(f"{recipe.name}: names no teachers; give some: headstart teachers SPEC --probe RECIPE")
-    kept = {"loss", "start"}
-    settings = {} if recipe.distill is None else recipe.distill.model_dump(include=kept)
-    section = Distill.model_validate({**settings, **MEANS, "teachers": teachers})
+    kept = {"loss", "start", "cap"}
+    settings = {} if recipe.distill is None else recipe.distill.model_dump(include=kept, exclude_defaults=True)
+    section = Distill.model_validate({**MEANS, **settings, "teachers": teachers})
     return recipe.model_copy(update={"distill": section})
 
 

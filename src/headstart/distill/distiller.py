@@ -18,7 +18,7 @@ from headstart.distill.heads.head import Head
 from headstart.distill.heads.layout import Layout
 from headstart.distill.heads.several import Names, Output, Several, outputs_of
 from headstart.distill.last_call import LastCall
-from headstart.distill.losses import Average, LossFunction
+from headstart.distill.losses import Average, LossFunction, dkd
 from headstart.distill.nonfinite import NonFiniteFlags
 from headstart.distill.objective import IGNORED, build_objective
 from headstart.distill.outside_graphs import outside_graphs
@@ -188,6 +188,12 @@ class Distiller:
         return self._scale > 0.0
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether calls have to have labels: for the loss (dkd), `stop="auto"` or `open_at`."""
+        judged = self._when.automatic is not None or self._when.opening is not None
+        return judged or self._objective.loss.function is dkd
+
+    @property
     def needs_logits(self) -> bool:
         """Whether the present step is distilled, or looked at to see whether the window may open (`open_at`)."""
         return self.active or self._when.awaits(self._step) is not None
@@ -275,10 +281,12 @@ class Distiller:
         scale = self._scale
         if scale == 0.0 or not torch.is_grad_enabled():
             if (opening := self._awaits()) is not None:
-                opening.observe(self._heads(logits, self._as_the_task_has_them(labels, loss))[1])
+                outputs = self._heads(logits, self._as_the_task_has_them(labels, loss))[1]
+                self._check_first(loss, outputs, num_items)
+                opening.observe(outputs)
             return loss
-        outputs = self._heads(logits, self._as_the_task_has_them(labels, loss))
-        return self._add(loss, scale, *outputs, inputs, num_items, keys)
+        heads = self._heads(logits, self._as_the_task_has_them(labels, loss))
+        return self._add(loss, scale, *heads, inputs, num_items, keys)
 
     @outside_graphs
     def loss(
@@ -332,10 +340,10 @@ class Distiller:
                 return self._projected(logits, labels, inputs, weight, label_smoothing, num_items, keys)
             logits = as_logits(logits)
         names, outputs = self._heads(logits, labels)
-        if (opening := self._awaits()) is not None:
-            opening.observe(outputs)
         if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
             task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
+            if (opening := self._awaits()) is not None:
+                opening.observe(outputs)
             return self._add(task, scale, names, outputs, inputs, num_items, keys) if active else task
         weight = self.weight * scale
         (asked,) = self._ask(names, outputs, inputs, keys)
@@ -387,10 +395,11 @@ class Distiller:
         keys: Keys | None,
     ) -> Tensor:
         """As `loss`, of logits that do not exist; without teachers where they have no weight."""
-        if (opening := self._awaits()) is not None:
-            opening.observe_projected(student, labels)
         if not weight:
-            return linear_cross_entropy(student, labels, label_smoothing=label_smoothing, num_items=num_items)
+            task = linear_cross_entropy(student, labels, label_smoothing=label_smoothing, num_items=num_items)
+            if (opening := self._awaits()) is not None:
+                opening.observe_projected(student, labels)
+            return task
         asking, outline = self._teachers(), Output(student.outline(), labels)
         if (automatic := self._when.automatic) is not None:
             automatic.check_labels([outline])
@@ -433,17 +442,23 @@ class Distiller:
         num_items: Count | None,
         keys: Keys | None,
     ) -> Tensor:
-        if self.last is None and self._layout.assumes_classes:
-            warn_of_task(task)
-        if self.last is None and self._layout.class_dim is None:
-            check_class_dim(task, outputs[0].logits)
-        if self.last is None and num_items is None:
-            warn_of_sum(task, outputs[0].logits.shape[:-1].numel())
+        self._check_first(task, outputs, num_items)
         weight = self.weight * scale
         asked = self._ask(names, outputs, inputs, keys)
         distill = distillation_loss(asked, self._objective, outputs, num_items)
         self._remember(asked[0], weight, task.detach(), distill.detach())
         return (1.0 - weight) * task + weight * distill
+
+    def _check_first(self, task: Tensor, outputs: list[Output], num_items: Count | None) -> None:
+        """What the first distilled batch tells of the task loss, and of what it was called with."""
+        if self.last is not None:
+            return
+        if self._layout.assumes_classes:
+            warn_of_task(task)
+        if self._layout.class_dim is None:
+            check_class_dim(task, outputs[0].logits)
+        if num_items is None:
+            warn_of_sum(task, outputs[0].logits.shape[:-1].numel())
 
     @property
     def _scale(self) -> float:

@@ -44,6 +44,8 @@ class When:
         if self.opening is not None and self.opening.shut(step):
             return 0.0
         scale = self.window.scale(step, self.total_steps)
+        if scale and self.opened is not None and self.window.ramp_up:  # it rises from where it opened
+            scale = min(scale, (step - self.opened.step + 0.5) / (self.window.ramp_up * self.total_steps))
         return scale if self.automatic is None else min(scale, self.automatic.scale(step))
 
     def closed(self, step: int) -> bool:
@@ -73,9 +75,10 @@ class When:
             if self.automatic.stopped is not None:
                 logger.info("%s", self.automatic.stopped)
                 return True
-        if self.opening is not None and self.opening.opened is None and not self.closed(step):
-            self.opening.hand_over(step, following, self.total_steps)
-            if self.opening.opened is not None:
+        if self.opening is not None and not self.closed(step):
+            before = self.opening.opened
+            self.opening.hand_over(step, following, self.window, self.total_steps)
+            if before is None and self.opening.opened is not None:
                 logger.info("%s", self.opening.opened)
         return False
 
@@ -85,7 +88,7 @@ class When:
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to where `state_dict` was taken; what it does not have begins anew."""
+        """Go back to where `state_dict` was taken; what it does not have stays as it is."""
         if self.automatic is not None and "automatic_stop" in state:
             self.automatic.load_state_dict(state["automatic_stop"])
         if self.opening is not None and "opening" in state:

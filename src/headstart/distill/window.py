@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from headstart.errors import HeadstartError
@@ -81,6 +82,18 @@ class Window:
         rise = (step - steps.start + 0.5) / (self.ramp_up * total_steps) if self.ramp_up else 1.0
         fall = (steps.stop - step - 0.5) / (self.ramp_down * total_steps) if self.ramp_down else 1.0
         return min(1.0, rise, fall)
+
+    def next_step(self, step: int, total_steps: int) -> int | None:
+        """The first distilled step from this one on; None where there is none.
+
+        Example:
+            >>> window = Window(start=0.25, stop=0.75, every=3)
+            >>> [window.next_step(step, total_steps=20) for step in (0, 5, 6, 14, 15)]
+            [5, 5, 8, 14, None]
+        """
+        steps = self._steps(total_steps)
+        place = bisect_left(steps, step)
+        return steps[place] if place < len(steps) else None
 
     def distilled_steps(self, total_steps: int) -> int:
         """How many of `total_steps` steps are distilled."""

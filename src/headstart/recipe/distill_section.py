@@ -145,7 +145,7 @@ class Distill(Config):
     @model_validator(mode="after")
     def _window(self) -> Distill:
         if self.cap is not None and self.stop != "auto":
-            raise ValueError(f"cap={self.cap} goes with stop=auto; with a fixed stop={self.stop} leave it out")
+            raise ValueError(f"cap={self.cap} goes with stop=auto; with a fixed stop={self.stop} leave it out (null)")
         end, latest = "stop" if self.stop != "auto" else "cap", latest_stop(self.stop, self.cap)
         if self.start > latest:
             raise ValueError(f"start={self.start} is after {end}={latest}")

@@ -146,7 +146,7 @@ def decide(
 def chosen(recipe: Recipe, looked: Looked) -> AutoRecord:
     """What a look makes of the settings that a recipe leaves open."""
     assert recipe.distill is not None
-    choice = choose(looked.probe)
+    choice = choose(looked.probe, _fixed_weights(recipe.distill, looked.probe))
     section = decided(recipe.distill, choice)
     return AutoRecord(
         distill=None if section is None else section.model_dump(mode="json"),
@@ -156,6 +156,14 @@ def chosen(recipe: Recipe, looked: Looked) -> AutoRecord:
         seconds=looked.seconds,
         flops=looked.flops,
     )
+
+
+def _fixed_weights(distill: Distill, found: Probe) -> dict[str, float] | None:
+    """By the names that the probe gives teachers; None where it is to choose them."""
+    if distill.weights == "auto":
+        return None
+    names = [teacher.name for teacher in found.teachers]
+    return dict(zip(names, distill.weights or [1.0] * len(names), strict=True))
 
 
 @dataclass
@@ -236,11 +244,11 @@ def _trained(recipe: Recipe, paths: Mapping[str, Path]) -> dict[str, float]:
 
 def _flops(found: Probe, student: nn.Module, batches: list[Batch], task: Task) -> float:
     """Of the student's forwards and the teachers'; the batches are alike."""
-    if not found.rows:
+    if not found.rows:  # nobody was asked
         return 0.0
     own = forward_flops(student, batches[0].inputs, task.forward)
-    looked_at = [teacher.cost or 0.0 for teacher in found.teachers if teacher.looked_at]
-    return len(batches) * (own + sum(looked_at) * (found.step_flops or 0.0))
+    teachers = sum((teacher.cost or 0.0) * (found.step_flops or 0.0) for teacher in found.teachers)
+    return len(batches) * (own + teachers)
 
 
 def told(record: AutoRecord) -> list[str]:
@@ -249,4 +257,5 @@ def told(record: AutoRecord) -> list[str]:
     if section is not None:
         section = Distill.model_validate(section).model_dump(mode="json", exclude_defaults=True)
     fixed = yaml.safe_dump({"distill": section}, sort_keys=False, allow_unicode=True, default_flow_style=None).rstrip()
-    return [f"looked at {record.rows}", *record.reasons, "the same as fixed settings:", *fixed.splitlines()]
+    looked = [f"looked at {record.rows}"] if record.probe.get("rows") else []
+    return [*looked, *record.reasons, "the same as fixed settings:", *fixed.splitlines()]

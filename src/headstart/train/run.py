@@ -213,7 +213,7 @@ def _opened(session: Session) -> OpenedRecord | None:
         return None
     if (opened := distiller.opened) is not None:
         return OpenedRecord(step=opened.step, told=str(opened))
-    told = f"distillation did not begin: the student's Brier score stayed above the {distill.open_at:g} waited for"
+    told = f"distillation did not begin: the student's Brier score was not seen to come down to {distill.open_at:g}"
     return OpenedRecord(step=None, told=told)
 
 

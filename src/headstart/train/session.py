@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from headstart.cache import CachedTeacher
-from headstart.distill import Distiller, HiddenLoss, TeacherPool, Window, dkd
+from headstart.distill import Distiller, HiddenLoss, TeacherPool, Window
 from headstart.distill.pool.sharding import shard
 from headstart.distill.projection import Logits, as_logits
 from headstart.distill.targets.source import Keys
@@ -247,8 +247,8 @@ class Session:
         )
 
     def _distilled_labels(self, batch: Batch) -> Tensor:
-        """One class for each row; where rows are mixtures, and the loss looks at labels, the share of each class."""
-        if batch.mixed is None or self.distiller is None or self.distiller.use.loss is not dkd:
+        """One class for each row; where rows are mixtures, and labels are looked at, the share of each class."""
+        if batch.mixed is None or self.distiller is None or not self.distiller.needs_labels:
             return batch.labels
         return soft_labels(batch, self.task.num_classes)
 

@@ -412,8 +412,8 @@ def test_softened_where_classes_are_few() -> None:
         assert (found.outputs, choose(found).temperature) == (classes, expected)
 
 
-def test_who_cannot_be_worth_it_is_asked_nothing(fresh: nn.Module) -> None:
-    """Neither is the student, where all are like that; a table of all looks all the same."""
+def test_nobody_is_asked_where_none_can_be_worth_it(fresh: nn.Module) -> None:
+    """Where one can all are, as what others know is told by the best of them."""
 
     class Asked(nn.Linear):
         forwards = 0
@@ -425,16 +425,39 @@ def test_who_cannot_be_worth_it_is_asked_nothing(fresh: nn.Module) -> None:
 
     short, long = Asked(FEATURES, CLASSES), Asked(FEATURES, CLASSES)
     short.load_state_dict(linear(1.0).state_dict())
-    options: dict[str, Any] = {"total_steps": 100, "trained": {"Asked": 1.0, "Asked #1": 1.0, "Asked #2": 1e12}}
-    options["timed"] = False
-    found = probe(short, fresh, batches(), in_full=False, **options)
-    assert Asked.forwards == 0 and (found.rows, found.chance_loss, found.student_loss) == (0, None, None)
-    (teacher,) = found.teachers
-    assert not teacher.looked_at and teacher.cost is not None and "costs more than it can be worth" in str(found)
-    assert choose(found).asked == ()
-    assert found.to_dict()["teachers"][0]["loss"] is None
-    assert probe(short, fresh, batches(), **options).teachers[0].looked_at and Asked.forwards == 2
-    both = probe(
-        [long, short], fresh, batches(), in_full=False, **options | {"trained": {"Asked": 1e12, "Asked #2": 1.0}}
+    options: dict[str, Any] = {"total_steps": 100, "timed": False}
+    for teachers in (short, [short, short]):
+        options["trained"] = dict.fromkeys(("Asked", "Asked #1", "Asked #2"), 1.0)
+        found = probe(teachers, fresh, batches(), in_full=False, **options)
+        assert Asked.forwards == 0 and (found.rows, found.chance_loss, found.student_loss) == (0, None, None)
+        assert "costs more than it can be worth" in str(found) and "nothing was asked, as no" in str(found)
+        assert choose(found).asked == () and found.teachers[0].cost is not None
+        assert found.to_dict()["teachers"][0]["loss"] is None
+    options["trained"] = {"Asked #1": 1.0, "Asked #2": 1e12}
+    both = probe([short, long], fresh, batches(), in_full=False, **options)
+    assert both == probe([short, long], fresh, batches(), **options) and both.rows == 2 * ROWS
+
+
+def test_several_labels_are_judged_by_the_window_that_they_get() -> None:
+    teacher, student = linear(1.0), linear(0.0)
+    inputs = torch.randn(ROWS, FEATURES)
+    chosen = headstart.auto(teacher, student, [(inputs, (teacher(inputs) > 0).float())], total_steps=40, head="labels")
+    assert chosen.settings["stop"] == chosen.distiller().window.stop == chosen.probe.share == 0.5
+
+
+def test_weights_that_are_set_are_those_that_a_window_waits_by(fresh: nn.Module) -> None:
+    half = linear(1.0)
+    with torch.no_grad():
+        half.weight[:, FEATURES // 2 :] = 0.0
+    found = probe(
+        [linear(1.0), half, Given(torch.zeros(ROWS, CLASSES))], fresh, batches(1), window=Window(), timed=False
     )
-    assert [one.looked_at for one in both.teachers] == [True, False] and both.rows == 2 * ROWS
+    names = [teacher.name for teacher in found.teachers]
+    for weights in ((1.0, 1.0, 8.0), (1.0, 3.0, 30.0)):
+        choice = choose(found, dict(zip(names, weights, strict=True)))
+        scores = [teacher.open_at or 0.0 for teacher in found.teachers]
+        mean = sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights)
+        assert choice.asked == tuple(names) and any("though of no use" in reason for reason in choice.reasons)
+        assert choice.open_at == (pytest.approx(mean, rel=0.005) if mean < 2 else None)
+    useless = choose(found, {**dict.fromkeys(names, 0.0), names[2]: 1.0})
+    assert useless.open_at == 0.001  # it stays shut, and is not open at once

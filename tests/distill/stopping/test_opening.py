@@ -64,6 +64,28 @@ class TestWhen:
         weights = go(distiller, LEARNS)
         assert [step for step, weight in enumerate(weights) if weight] == list(range(100, 200, 2))
 
+    def test_the_beginning_that_is_told_is_the_first_distilled_step(self) -> None:
+        """Not one before the window's start or off its cadence; and none where no step is left."""
+        distiller = waiting(2.0, start=0.25, every=7)
+        weights = go(distiller, LEARNS)
+        assert weights.index(0.9) == opened(distiller).step == 100
+        late = waiting(2.0, stop=(RECENT + 1) / TOTAL)
+        assert not any(go(late, LEARNS)) and late.opened is None
+
+    def test_it_rises_from_where_it_opened(self) -> None:
+        distiller = waiting(2.0, ramp_up=0.02)
+        weights = go(distiller, LEARNS)
+        first = opened(distiller).step
+        assert weights[first : first + 9] == pytest.approx([0.9 * min(1, (place + 0.5) / 8) for place in range(9)])
+
+    def test_with_a_counter_that_jumps(self) -> None:
+        distiller = waiting(2.0, total_steps=5 * TOTAL)
+        for step in range(1, 5 * TOTAL, 7):
+            distiller.current_step = step
+            logits, target, labels = batch(step, student=1.0, teacher=6.0)
+            distiller(F.cross_entropy(logits, labels), logits, target, labels=labels)
+        assert opened(distiller).step < 5 * TOTAL // 20
+
     def test_of_many_steps_one_of_each_block_is_looked_at(self) -> None:
         distiller = waiting(2.0, total_steps=4 * TOTAL)
         go(distiller, LEARNS[:60])
@@ -148,6 +170,15 @@ class TestTheSame:
         go(fresh, LEARNS)
         assert opened(distiller) == opened(fresh)
 
+    def test_going_back_after_it_has_opened_shuts_it(self) -> None:
+        distiller = waiting(0.4)
+        go(distiller, [(9.0, 6.0)] * (RECENT + 2))
+        assert opened(distiller).step == RECENT + 1
+        distiller.current_step = 0
+        assert distiller.opened is None and not distiller.active
+        fresh = waiting(0.4)
+        assert go(distiller, LEARNS) == go(fresh, LEARNS)
+
 
 class Pair(nn.Module):
     def forward(self, logits: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -179,6 +210,17 @@ class TestRefused:
     def test_when_it_is_made(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(HeadstartError, match=message):
             Distiller(Echo(), total_steps=10, **options)
+
+    def test_labels_that_are_no_classes(self) -> None:
+        logits, target, labels = batch(0, student=1.0, teacher=1.0)
+        with pytest.raises(HeadstartError, match=r"these are torch.float32 of shape \(64,\); give their indices"):
+            waiting()(F.cross_entropy(logits, labels), logits, target, labels=labels.float())
+
+    def test_classes_in_a_dimension_that_is_not_certain(self) -> None:
+        logits = 2 * torch.randn(2, CLASSES, CLASSES, requires_grad=True)
+        labels = torch.zeros(2, CLASSES, dtype=torch.int64)
+        with pytest.raises(HeadstartError, match="class_dim"):
+            waiting()(F.cross_entropy(logits, labels), logits, logits.detach(), labels=labels)
 
     def test_a_batch_without_labels(self) -> None:
         logits, target, labels = batch(0, student=1.0, teacher=1.0)

@@ -18,6 +18,7 @@ from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
 WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
+STOP = 0.5  # of training, where it does not close by itself
 CAP = 1.0  # of training, at which the window closes at the latest: what opens late is of use to the end
 
 
@@ -89,7 +90,8 @@ def auto(
         raise HeadstartError("auto: the window closes by itself; leave window out, or make a Distiller with your own")
     pool = as_pool(teachers)
     head, class_dim = looking.get("head"), looking.get("class_dim")
-    window = Window(stop=CAP)
+    classes = head in (None, "classes")  # for others there is no automatic stop, and nothing to wait for
+    window = Window(stop=CAP if classes else STOP)
     found = probe(
         pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, "in_full": False, **looking}
     )
@@ -99,7 +101,9 @@ def auto(
     settings |= {"loss": "mse"} if head == "values" else {"temperature": choice.temperature}
     if not choice.asked:
         return Auto(found, choice, pool, settings | {"stop": 0.0})
-    if found.head == "classes":  # what it measures is there for these
+    if not classes:
+        settings |= {"stop": STOP}
+    else:
         settings |= {"stop": "auto", "cap": CAP} | ({} if warmup is None else {"warmup": warmup})
         settings |= {} if choice.open_at is None else {"open_at": choice.open_at}
     return Auto(found, choice, _asked(pool, choice, seed), settings | {"every": choice.every})

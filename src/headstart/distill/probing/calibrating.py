@@ -11,6 +11,7 @@ from torch import Tensor
 from headstart.distill.probing.evidence import Evidence
 
 LIMIT = 10.0  # temperatures lie between 1 / LIMIT and LIMIT
+SHARPEST = 0.5  # at which a teacher is asked; docs/auto.md says why
 _STEPS, _EXACT = 60, 1e-9  # of the search, and how near to the best log T it ends
 _AT_ONCE = 2**21  # logits that are looked at in float64 at a time
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headstart.distill.probing.calibrating import SHARPEST
 from headstart.distill.probing.record import Probe, TeacherProbe
 from headstart.distill.probing.worth import cadence
 
@@ -11,8 +13,7 @@ SOFT = 4.0  # T of the loss
 _FEW = 100  # classes, up to which there is one: of thousands a softened teacher says mostly that they are many
 _TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
 _DIGITS = 3  # of a temperature
-_SHARPEST = 0.5
-_WORST = 2.0  # Brier score
+_BEST, _WORST = 1e-3, 2.0  # Brier scores; the best one is reached by nobody
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Choice:
         return tuple(name for name, weight in self.weights.items() if weight)
 
 
-def choose(probe: Probe) -> Choice:
+def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     """The settings that follow from a probe; a pure function of it, so that all processes and a resumed run agree.
 
     Weights go by what each teacher may gain: its speed-up above 1, beside the best one's. The pool is asked on
@@ -54,13 +55,19 @@ def choose(probe: Probe) -> Choice:
 
     A teacher is not made more than twice as sharp as it is: where it is right in nearly all rows, as in those that it
     has been trained on, the likeliest temperature says little of others.
+
+    Args:
+        probe: It.
+        fixed: Weights of the teachers by name, where they are not left to it: all of these are asked, and the other
+            settings are for that.
     """
     gains = {teacher.name: teacher.speed_up - 1.0 for teacher in probe.kept}
     best = max(gains.values(), default=0.0)
-    weights = {teacher.name: _weight(gains.get(teacher.name, 0.0), best) for teacher in probe.teachers}
+    found = {teacher.name: _weight(gains.get(teacher.name, 0.0), best) for teacher in probe.teachers}
+    weights = found if fixed is None else dict(fixed)
     asked = [teacher for teacher in probe.teachers if weights[teacher.name]]
     known = {teacher.name: teacher.temperature for teacher in probe.teachers if teacher.temperature is not None}
-    temperatures = {name: float(f"{max(_SHARPEST, value):.{_DIGITS}g}") for name, value in known.items()}
+    temperatures = {name: float(f"{max(SHARPEST, value):.{_DIGITS}g}") for name, value in known.items()}
     total = sum(weights.values())
     cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
     every = cadence(cost)
@@ -77,7 +84,7 @@ def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | No
         return None
     total = sum(weights[teacher.name] for teacher in asked)
     mean = sum(weights[one.name] * (score or 0.0) for one, score in zip(asked, scores, strict=True)) / total
-    return float(f"{mean:.{_DIGITS}g}") if mean < _WORST else None
+    return float(f"{max(_BEST, mean):.{_DIGITS}g}") if mean < _WORST else None
 
 
 def _weight(gain: float, best: float) -> float:
@@ -98,7 +105,9 @@ def _reasons(
 ) -> tuple[str, ...]:
     lines = []
     for teacher in probe.ranked:
-        if weights[teacher.name]:
+        if weights[teacher.name] and teacher.dropped is not None:
+            lines.append(f"{teacher.name}: asked as its weight is set, though of no use: {teacher.dropped}")
+        elif weights[teacher.name]:
             calibrated = f", calibrated by T = {temperatures[teacher.name]:g}" if teacher.name in temperatures else ""
             lines.append(
                 f"{teacher.name}: asked, weight {weights[teacher.name]:g}{calibrated}; may save {teacher.saving:.0%} "

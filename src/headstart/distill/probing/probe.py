@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from headstart.distill.inputs import device_of, first_tensor
 from headstart.distill.pool.pool import TeacherPool, each_of
 from headstart.distill.pool.shared import refuse_shared
 from headstart.distill.pool.teacher import Teacher
-from headstart.distill.probing.calibrating import calibrating_temperature
+from headstart.distill.probing.calibrating import SHARPEST, calibrating_temperature
 from headstart.distill.probing.evidence import Evidence, mean_of_heads
 from headstart.distill.probing.record import Probe, TeacherProbe, teacher_probe
 from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
@@ -31,6 +32,8 @@ from headstart.generators import generators_untouched
 from headstart.timing import quickest
 
 Teachers = TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource]
+Turn = tuple[Teacher, float | None, float | None]
+"""A teacher, and what its forward costs in steps of the student: by FLOPs, and by the clock."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,6 @@ class Measured:
         cost: Of a forward, in steps of the student: FLOPs; None where they are not counted.
         time: The same in seconds.
         grace: The score of its gradients, where it was asked for.
-        hopeless: Why it was asked nothing; None where it was.
     """
 
     name: str
@@ -55,7 +57,6 @@ class Measured:
     cost: float | None
     time: float | None
     grace: float | None = None
-    hopeless: str | None = None
 
     @cached_property
     def calibrated(self) -> float:
@@ -67,7 +68,7 @@ class Measured:
     @property
     def brier(self) -> float | None:
         """Its Brier score, calibrated; None where there are no classes, or it said nothing."""
-        scores = [head.brier(self.temperature or 1.0) for head in self.finite or []]
+        scores = [head.brier(max(SHARPEST, self.temperature or 1.0)) for head in self.finite or []]
         known = [score for score in scores if score is not None]
         return mean_of_heads(known) if known else None
 
@@ -118,9 +119,8 @@ def probe(
             it is done in any case, and the cost is that time.
         gradients: Whether to score teachers by the student's gradients, too: GRACE (arXiv 2511.02833), of classes and
             one head. Nothing else goes by it. Default: not, as it takes a forward and backward for each of 64 samples.
-        in_full: Whether to look at all of them. If not, those are asked nothing that cannot be worth their cost, or may
-            save too little, whatever they know, by their FLOPs and by what `trained` tells; where all are like that, no
-            forward is made. A choice needs no more.
+        in_full: Whether to look at them in any case. If not, nothing is asked where none of them can be worth its cost,
+            or save enough, whatever it knows, by its FLOPs and by what `trained` tells.
         progress: Told how many forwards of how many are done.
 
     Returns:
@@ -144,31 +144,34 @@ def probe(
     if not shown:
         raise HeadstartError("probe: no batches, so there is nothing to look at; give pairs of inputs and labels")
     window = window or Window(stop=0.5)
-    asked: Asked | None = None
-    said: list[Evidence] = []
-    measured: list[Measured] = []
     with generators_untouched():
         copied = StudentCopy(student, forward, autocast)
         costs = _Costs(copied, shown[0][0], timed)
         prices = _Prices(window, costs.student_flops, total_steps, trained or {})
-        for teacher in _one_by_one(teachers, shown[0][0], student):
-            cost, time = costs.of(teacher)
-            name = numbered([*(one.name for one in measured), teacher.name])[-1]
-            hopeless = None if in_full else too_dear(prices.worth(name, cost, time))
-            if hopeless is not None:
-                measured.append(Measured(teacher.name, None, 0, None, cost, time, hopeless=hopeless))
-                continue
-            if asked is None:
-                asked, said = ask_student(copied, shown, head, class_dim)
-            one = _measure(teacher, asked, (cost, time), progress, len(measured))
+        turns = ((teacher, *costs.of(teacher)) for teacher in _one_by_one(teachers, shown[0][0], student))
+        waiting = [] if in_full else _without_hope(turns, prices)
+        if waiting and prices.all_hopeless(waiting):
+            return prices.unasked(waiting, head or "classes")
+        asked, said = ask_student(copied, shown, head, class_dim)
+        measured: list[Measured] = []
+        for teacher, *price in chain(waiting, turns):
+            one = _measure(teacher, asked, price, progress, len(measured))
             if gradients and one.temperature is not None and asked.head == "classes":
                 one = replace(one, grace=grace_of(copied, teacher, shown[0][0], one.temperature))
             measured.append(one)
     if not measured:
         raise TeacherError("probe: there are no teachers; give at least one")
-    if asked is None:
-        return _hopeless(measured, head or "classes", prices)
     return _judged(measured, said, asked.head, prices)
+
+
+def _without_hope(turns: Iterator[Turn], prices: _Prices) -> list[Turn]:
+    """The first teachers, up to the first one that may be worth its cost: if that never comes, none need be asked."""
+    found: list[Turn] = []
+    for turn in turns:
+        found.append(turn)
+        if not prices.all_hopeless(found):
+            break
+    return found
 
 
 class _Costs:
@@ -210,7 +213,7 @@ def _one_by_one(teachers: Teachers, inputs: Any, student: nn.Module) -> Iterator
 def _measure(
     teacher: Teacher,
     asked: Asked,
-    price: tuple[float | None, float | None],
+    price: Sequence[float | None],
     progress: Callable[[int, int], None] | None,
     before: int,
 ) -> Measured:
@@ -225,7 +228,8 @@ def _measure(
     finite = [evidence for evidence, _ in parts]
     usable = all(evidence.count for evidence in finite)
     temperature = calibrating_temperature(finite) if usable and asked.head != "values" else None
-    return Measured(teacher.name, finite if usable else None, sum(bad for _, bad in parts), temperature, *price)
+    cost, time = price
+    return Measured(teacher.name, finite if usable else None, sum(bad for _, bad in parts), temperature, cost, time)
 
 
 @dataclass(frozen=True)
@@ -255,21 +259,19 @@ class _Prices:
             every=int(self.window.every),
         )
 
+    def all_hopeless(self, turns: Sequence[Turn]) -> bool:
+        """Whether none of so many teachers can be worth its cost, whatever it knows."""
+        names = numbered([teacher.name for teacher, *_ in turns])
+        priced = zip(names, turns, strict=True)
+        return all(too_dear(self.worth(name, cost, time)) for name, (_, cost, time) in priced)
 
-def _hopeless(measured: list[Measured], head: Head, prices: _Prices) -> Probe:
-    """Of teachers none of which was asked anything."""
-    found = [
-        teacher_probe(
-            name,
-            prices.worth(name, one.cost, one.time),
-            dropped=one.hopeless,
-            looked_at=False,
-            cost=one.cost,
-            time=one.time,
-        )
-        for name, one in zip(numbered([one.name for one in measured]), measured, strict=True)
-    ]
-    return Probe(tuple(found), head, 0, None, None, prices.share, 0, prices.step_flops)
+    def unasked(self, turns: Sequence[Turn], head: Head) -> Probe:
+        """What there is to say of these then, without a look."""
+        found = []
+        for name, (_, cost, time) in zip(numbered([teacher.name for teacher, *_ in turns]), turns, strict=True):
+            worth = self.worth(name, cost, time)
+            found.append(teacher_probe(name, worth, dropped=too_dear(worth), cost=cost, time=time))
+        return Probe(tuple(found), head, 0, None, None, self.share, 0, self.step_flops)
 
 
 def _judged(measured: list[Measured], student: list[Evidence], head: Head, prices: _Prices) -> Probe:
@@ -281,10 +283,9 @@ def _judged(measured: list[Measured], student: list[Evidence], head: Head, price
     found: list[TeacherProbe] = []
     for one, name in zip(measured, names, strict=True):
         knowledge = (base - one.calibrated) / known if known > 0.0 and one.finite is not None else 0.0
-        worth = prices.worth(name, one.cost, one.time, 1.0 if one.hopeless else knowledge)
-        dropped = one.hopeless or why_dropped(one.finite, one.bad, one.temperature, own, worth)
-        looked_at = one.hopeless is None
-        found.append(teacher_probe(name, worth, dropped=dropped, looked_at=looked_at, **_figures(one, measured)))
+        worth = prices.worth(name, one.cost, one.time, knowledge)
+        dropped = why_dropped(one.finite, one.bad, one.temperature, own, worth)
+        found.append(teacher_probe(name, worth, dropped=dropped, **_figures(one, measured)))
     outputs = max(one.logits.shape[-1] for one in student)
     rows = sum(one.count for one in student)
     return Probe(tuple(found), head, rows, chance, own, prices.share, outputs, prices.step_flops)

@@ -23,7 +23,8 @@ class TeacherProbe:
         temperature: What calibrates it: its logits divided by this make the labels likeliest. None for values, which
             have no temperature.
         calibrated_loss: Its task loss then; of values the loss as it is.
-        brier: Its Brier score then, the mean of `|probabilities - label|^2`; None where there are no classes.
+        brier: Its Brier score, the mean of `|probabilities - label|^2`, calibrated as it is to be asked; None where
+            there are no classes.
         agreement: The fraction of rows where its choice is another teacher's, mean over the others; None without such.
         cost: The FLOPs of its forward over those of the student's forward and backward; None where uncounted.
         time: The same in seconds, measured here; None where it was not.
@@ -33,7 +34,6 @@ class TeacherProbe:
         speed_up: How many times as fast training may get by that, the cost counted in; teachers are ranked by it.
         dropped: Why it is of no use; None where it is.
         grace: The score of GRACE, lower is better, where it was asked for.
-        looked_at: Whether it was asked anything; not where that could not pay whatever it knows.
     """
 
     name: str
@@ -51,19 +51,20 @@ class TeacherProbe:
     dropped: str | None = None
     grace: float | None = None
     brier: float | None = None
-    looked_at: bool = True
 
     @property
     def open_at(self) -> float | None:
         """The student's Brier score from which on asking it may pay (docs/auto.md); None where there is no such score.
 
         The student's score is the squared length of the gradient that labels pull with at the logits. As much of it as
-        a teacher's own score is noise, which a teacher spares. That part, times `MORE`, of the steps from then on it may
-        save, but for what it does not know, and where it does not stay ahead.
+        a teacher's own score is noise, which a teacher spares. That part, times `MORE`, of the steps from then on it
+        may save, but for what it does not know, and where it does not stay ahead.
         """
-        if self.brier is None or self.break_even <= 0.0:
+        price = self.cost if self.cost is not None else self.time
+        if self.brier is None or not price:
             return None
-        return MORE * self.brier * (self.saving / MOST) / self.break_even
+        overhead = price / self.every  # of a step from then on, whatever the window's share of all steps
+        return MORE * self.brier * (self.saving / MOST) * (1.0 + overhead) / overhead
 
     def cells(self) -> tuple[str, ...]:
         """Its row of a table with `COLUMNS`."""
@@ -134,7 +135,7 @@ class Probe:
         """Sentences that go with the table: what was looked at."""
         what = "rows" if self.head == "classes" else "outputs"
         if self.chance_loss is None or self.student_loss is None:
-            return [f"nothing was looked at: no teacher can be worth it; window: {self.share:.0%} of the steps"]
+            return ["nothing was asked, as no teacher can be worth its cost, whatever it knows"]
         lines = [
             f"{self.rows} labelled {what}; loss by the labels' frequencies alone {self.chance_loss:.3f}, the student's "
             f"now {self.student_loss:.3f}; window: {self.share:.0%} of the steps"
@@ -150,9 +151,7 @@ class Probe:
         return "\n".join([*(_line(row, widths) for row in table), *self.notes(), *dropped])
 
 
-def teacher_probe(
-    name: str, worth: Worth, *, dropped: str | None = None, looked_at: bool = True, **measured: float | None
-) -> TeacherProbe:
+def teacher_probe(name: str, worth: Worth, *, dropped: str | None = None, **measured: float | None) -> TeacherProbe:
     """A teacher's record of its worth and what was measured of it; what was not is None."""
     fields: dict[str, float | None] = dict.fromkeys(
         ("loss", "accuracy", "temperature", "calibrated_loss", "agreement", "cost", "time", "grace", "brier")
@@ -164,7 +163,6 @@ def teacher_probe(
         saving=worth.saving,
         speed_up=worth.speed_up,
         dropped=dropped,
-        looked_at=looked_at,
         **(fields | measured),
     )
 

@@ -57,16 +57,16 @@ def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every
 
 
 def cadence(cost: float) -> int:
-    """On every how many steps to ask, so that asking takes no more than the training itself; on every fourth at least.
+    """On every how many steps to ask, so that asking takes less than the training itself; on every fourth at least.
 
-    A teacher is asked on every step as long as its forward is no dearer than the student's step: fewer steps of it have
+    A teacher is asked on every step as long as its forward is cheaper than the student's step: fewer steps of it have
     been measured to gain less than they save (docs/defaults.md).
 
     Example:
         >>> [cadence(cost) for cost in (0.1, 1.0, 1.5, 9.0)]
-        [1, 1, 2, 4]
+        [1, 2, 2, 4]
     """
-    return max(1, min(RAREST, math.ceil(cost)))
+    return min(RAREST, math.floor(cost) + 1)
 
 
 def reach_of(teacher: float | None, student: float | None) -> float:

@@ -19,9 +19,10 @@ from headstart.distill.objective import Objective
 from headstart.distill.projection import Projection
 from headstart.distill.stopping.batch_sums import as_probabilities, rows_looked_at
 from headstart.distill.stopping.judge import BLOCKS
+from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
-RECENT = 8  # looks whose mean decides: 2 % of the training
+RECENT = 8  # looks whose mean decides
 _WORST = 2.0  # a Brier score: sure, and wrong
 
 
@@ -30,7 +31,7 @@ class Opened:
     """A window that has opened by itself.
 
     Attributes:
-        step: The optimiser step from which on it is open, counted from 0.
+        step: The first optimiser step that is distilled, counted from 0.
         total_steps: Optimiser steps of the whole training.
         brier: The student's Brier score, mean over its last looks.
         open_at: What was waited for.
@@ -57,12 +58,12 @@ class Opening:
     """Decides when a window opens, by the student's Brier score on its training batches, before each update.
 
     The score of a row is `|s - y|^2`, its probabilities less the label: the squared length of the gradient that the
-    label pulls with at the logits. It is taken on the first step of each of the training's 400 blocks; the window opens
-    once the mean of the last 8 of these is `open_at` or less. Nothing waits for the device, and all processes open at
-    the same step.
+    label pulls with at the logits. It is taken on the first step of each of the training's 400 blocks (on each step of
+    a training of fewer); the window opens once the mean of the last 8 of these is `open_at` or less, which is known
+    with the look after them, so that nothing waits for the device. All processes open at the same step.
 
     Args:
-        open_at: In (0, 2]; 2 is above every score, so that the window opens with the eighth look.
+        open_at: In (0, 2]; 2 is above every score.
         objective: What is minimised, for what counts.
 
     Attributes:
@@ -87,6 +88,7 @@ class Opening:
         self._step: Tensor | None = None  # rows and their scores, of the present step, in this process
         self._pending: Later | None = None  # of the last look, in all processes
         self._recent: deque[list[float]] = deque(maxlen=RECENT)
+        self._block = -1  # the last one that was looked at
 
     def shut(self, step: int) -> bool:
         """Whether it is not open yet at a step."""
@@ -94,13 +96,13 @@ class Opening:
 
     def looks(self, step: int, total_steps: int) -> bool:
         """Whether a step's batch is looked at."""
-        return self.opened is None and step % max(1, total_steps // BLOCKS) == 0
+        return self.opened is None and _block(step, total_steps) > self._block
 
     def observe(self, outputs: Sequence[Output]) -> None:
         """Take in a batch, one of the step's micro-batches.
 
         Raises:
-            HeadstartError: A head has no labels.
+            HeadstartError: A head has no labels, or they are no classes.
         """
         for output in outputs:
             if output.labels is None:
@@ -110,6 +112,11 @@ class Opening:
                 )
             logits, labels = output.logits.flatten(0, -2), output.labels
             soft = labels.dim() == output.logits.dim()
+            if labels.is_floating_point() and not soft:
+                raise HeadstartError(
+                    f"open_at compares the student with the classes that labels say, and these are {labels.dtype} of "
+                    f"shape {tuple(labels.shape)}; give their indices as int64, or set start instead"
+                )
             labels = labels.flatten(0, -2) if soft else labels.flatten()
             keep = self._objective.counted(labels)
             index = rows_looked_at(keep, logits.shape[-1])
@@ -126,21 +133,28 @@ class Opening:
             logits = student._replace(hidden=student.hidden.detach()).logits(index)
         self._take(logits, labels[index], keep[index])
 
-    def hand_over(self, step: int, following: int, total_steps: int) -> None:
-        """End a step; where the following one is an earlier one, begin anew."""
-        if self.opened is not None:
-            return
-        looked = self.looks(step, total_steps)
+    def hand_over(self, step: int, following: int, window: Window, total_steps: int) -> None:
+        """End a step.
+
+        Args:
+            step: It.
+            following: The next one; an earlier one begins anew.
+            window: Inside which it opens.
+            total_steps: Of the whole training.
+        """
         if following < step:
             self._forget()
-        elif looked:
-            self._decide(following, total_steps)
+        elif self.looks(step, total_steps):
+            self._block = _block(step, total_steps)
+            self._read_and_send()
+            self._decide(window.next_step(following, total_steps), total_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """All that has been seen, in plain numbers."""
         return {
             "opened": None if self.opened is None else asdict(self.opened),
             "recent": [list(look) for look in self._recent],
+            "block": self._block,
             "pending": None if self._pending is None else self._pending.read(),
         }
 
@@ -148,6 +162,7 @@ class Opening:
         """Go back to where `state_dict` was taken."""
         self._forget()
         self.opened = None if state["opened"] is None else Opened(**state["opened"])
+        self._block = int(state["block"])
         self._recent.extend(list(look) for look in state["recent"])
         self._pending = None if state["pending"] is None else Later(torch.tensor(state["pending"]))
 
@@ -159,23 +174,30 @@ class Opening:
             sums = torch.where(keep, counts, 0.0).sum(-1).float()
         self._step = sums if self._step is None else self._step.to(sums.device) + sums
 
-    def _decide(self, following: int, total_steps: int) -> None:
+    def _read_and_send(self) -> None:
         """Read the look before this one, which is over for sure, and begin to bring this one to the host."""
         sums, self._step = self._step, None
         if together():
             sums = torch.zeros(2, device=own_device()) if sums is None else sums
             distributed.all_reduce(sums)  # on a GPU only queued
         before, self._pending = self._pending, None if sums is None else Later(sums)
-        if before is None:
-            return
-        look = before.read()
+        look = [0.0, 0.0] if before is None else before.read()
         if look[0] and all(map(math.isfinite, look)):
             self._recent.append(look)
-        if len(self._recent) == RECENT:
-            rows, scores = map(sum, zip(*self._recent, strict=True))
-            if scores / rows <= self.open_at:
-                self.opened = Opened(following, total_steps, scores / rows, self.open_at)
+
+    def _decide(self, first: int | None, total_steps: int) -> None:
+        """Open, with the first step that can be distilled, if there is one."""
+        if first is None or len(self._recent) < RECENT:
+            return
+        rows, scores = map(sum, zip(*self._recent, strict=True))
+        if scores / rows <= self.open_at:
+            self.opened = Opened(first, total_steps, scores / rows, self.open_at)
 
     def _forget(self) -> None:
         self._recent.clear()
+        self._block = -1
         self._pending = self._step = self.opened = None
+
+
+def _block(step: int, total_steps: int) -> int:
+    return step // max(1, total_steps // BLOCKS)

@@ -97,7 +97,7 @@ class Way(Record):
         flops_overhead: The same in FLOPs; None where they are not all counted.
         saving: The share of its steps that it has to save to be no slower than the plain run; 1 or more: it cannot be.
         once: Seconds that are spent before, once for many runs (making a cache); not among `seconds`.
-        at_most: Whether it may cost less: an automatic stop may come before its cap.
+        at_most: Whether it may cost less: a window may open late by itself, an automatic stop come before its cap.
         refused: Why this recipe cannot go this way; the figures are then those of the plain run.
     """
 
