@@ -179,6 +179,7 @@ def test_a_teacher_that_costs_more_than_it_can_be_worth(fresh: nn.Module) -> Non
     (found,) = probe(Huge(), fresh, batches(1), timed=False).teachers
     assert found.every == 4 and found.break_even > 0.9
     assert "asking it costs more than it can be worth" in str(found.dropped)
+    assert found.saving == pytest.approx(0.5 / 4)  # three steps of four have no teacher
 
 
 def test_a_student_that_is_better_already() -> None:

@@ -63,8 +63,8 @@ class TeacherProbe:
         price = self.cost if self.cost is not None else self.time
         if self.brier is None or not price:
             return None
-        overhead = price / self.every  # of a step from then on, whatever the window's share of all steps
-        return MORE * self.brier * (self.saving / MOST) * (1.0 + overhead) / overhead
+        ahead = self.saving * self.every / MOST  # of a step that asks, from then on, whatever the window's share
+        return MORE * self.brier * ahead * (1.0 + price) / price
 
     def cells(self) -> tuple[str, ...]:
         """Its row of a table with `COLUMNS`."""

@@ -49,11 +49,11 @@ def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every
         reach: For how much of the student's training it is ahead, at best: see `reach_of`.
         cost: Its forward, in steps of the student.
         share: Of the steps that the window has, were it to ask on each.
-        every: Ask on every k-th of them at most.
+        every: Ask on every k-th of them at most. What may be saved is then a k-th: the others have no teacher.
     """
     every = max(every, cadence(cost))
     overhead = cost * share / every
-    return Worth(every, overhead / (1.0 + overhead), MOST * max(0.0, knowledge) * reach)
+    return Worth(every, overhead / (1.0 + overhead), MOST * max(0.0, knowledge) * reach / every)
 
 
 def cadence(cost: float) -> int:
