@@ -126,9 +126,9 @@ FEW = Field(
 TEXT = Field(
     "text",
     _TEXT,
-    (150, 300, 600, 900),
-    {"good": {"train.steps": 1800}, "equal": {"train.steps": 600}, "poor": {"train.steps": 100}},
-    {"good": ("half", "whole", "late"), "equal": ("half", "late"), "poor": ("half",)},
+    (200, 400, 800),
+    {"good": {"train.steps": 1800}, "equal": {"train.steps": 400}, "poor": {"train.steps": 100}},
+    {"good": ("half", "whole"), "equal": ("half",), "poor": ("half",)},
     {"temperature": 1.0},
 )
 FIELDS = (IMAGES, FEW, TEXT)
