@@ -6,7 +6,7 @@ Three races: a ResNet-8 on 10 000 and on 500 pictures of Fashion-MNIST, and a sm
 baseline against teachers of very different worth, and with each teacher against `distill: auto` and a few fixed
 settings: 12 tasks. The text is the folder wikipedia-en-2015-small of $HEADSTART_DATA, or what --text names. The figures
 are speed-ups over all qualities that both curves reach, with 95 % intervals, in calibrated seconds and in FLOPs; the
-look at the teachers is on both clocks.
+look at the teachers is on both clocks. `quality` is the mean held-out quality at the end.
 
 `worst` is the smallest of automatic's speed-ups. `median_of_best` is the median over tasks of automatic's speed-up over
 that of the best fixed setting, not distilling among them: chosen afterwards from the same runs, and so flattered.
@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -211,6 +211,17 @@ def figures_of(record: RaceRecord, field: Field) -> dict[str, Figure]:
     return found
 
 
+def qualities_of(record: RaceRecord, field: Field) -> dict[str, Figure]:
+    """Of each arm at each budget, the mean of the seeds."""
+    found: dict[tuple[str, float], list[float]] = {}
+    for run in record.runs:
+        found.setdefault((run.arm.replace("-", "."), run.budget), []).append(run.quality)
+    return {
+        f"quality.{field.name}.{arm}.{budget:g}-steps": Figure(value=fmean(values), n=len(values))
+        for (arm, budget), values in found.items()
+    }
+
+
 def ranked(
     recipe: Recipe, field: Field, places: Mapping[str, Path], figures: Mapping[str, Figure]
 ) -> dict[str, Figure]:
@@ -272,7 +283,7 @@ def main(arguments: Sequence[str]) -> None:
         found = figures_of(record, field)
         if field.name == IMAGES.name and not options.quick:
             figures |= ranked(recipe, field, places, found)
-        figures |= found
+        figures |= found | qualities_of(record, field)
     for name, figure in figures.items():
         print(f"{name:48s} {figure.value:.3f} ({figure.low} to {figure.high})")
     finish(
