@@ -82,7 +82,8 @@ def shortened(name: str, steps: int, folder: Path, *, quick: bool = False) -> Re
     length = {f"train.{key}": value for key, value in run.items()}
     recipe = varied(read, {**changes, **length, **(QUICK if quick else {})}, name)
     places: dict[str, str] = {}
-    for spec, made in teacher_recipes(recipe, [recipe]).items():
+    whole = varied(read, changes, name)  # teachers say themselves for how long they are trained, in steps or epochs
+    for spec, made in teacher_recipes(whole, [whole]).items():
         places[spec] = str(folder / spec)
         if not (folder / spec / "model.safetensors").exists():
             stand_in(made, folder / spec)

@@ -21,6 +21,15 @@ def test_there_are_enough_recipes_and_all_distil() -> None:
         assert load_recipe(ROOT / "recipes" / f"{file}.yaml").distill is not None
 
 
+@pytest.mark.parametrize("name", plan.RECIPES)
+def test_each_is_shortened_whatever_its_teachers_say_of_their_own_length(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "stand_in", lambda made, folder: None)
+    recipe = plan.shortened(name, 7, tmp_path)
+    assert (recipe.train.steps, recipe.train.epochs, recipe.teachers) == (7, None, {})
+
+
 def test_a_ratio_is_that_of_the_sums_and_its_interval_of_blocks() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 50)
     pairs = [*((1.0, 2.1 + error) for error in noise), *[(1.0, 1.0)] * 50]
