@@ -14,11 +14,11 @@ from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.choice import Choice, choose
 from headstart.distill.probing.probe import Teachers, probe
 from headstart.distill.probing.record import Probe
+from headstart.distill.stopping import CAP as FIXED
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
 WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
-STOP = 0.5  # of training, where it does not close by itself
 CAP = 1.0  # of training, at which the window closes at the latest: what opens late is of use to the end
 
 
@@ -91,7 +91,7 @@ def auto(
     pool = as_pool(teachers)
     head, class_dim = looking.get("head"), looking.get("class_dim")
     classes = head in (None, "classes")  # for others there is no automatic stop, and nothing to wait for
-    window = Window(stop=CAP if classes else STOP)
+    window = Window(stop=CAP if classes else FIXED)
     found = probe(
         pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, "in_full": False, **looking}
     )
@@ -102,7 +102,7 @@ def auto(
     if not choice.asked:
         return Auto(found, choice, pool, settings | {"stop": 0.0})
     if not classes:
-        settings |= {"stop": STOP}
+        settings |= {"stop": FIXED}
     else:
         settings |= {"stop": "auto", "cap": CAP} | ({} if warmup is None else {"warmup": warmup})
         settings |= {} if choice.open_at is None else {"open_at": choice.open_at}

@@ -16,7 +16,7 @@ from headstart.distill.objective import Objective
 from headstart.distill.pool.pool import average_logits
 from headstart.distill.projection import Projection
 from headstart.distill.stopping.batch_sums import SUMS, batch_sums, rows_looked_at
-from headstart.distill.stopping.judge import BLOCKS, Block, Judge
+from headstart.distill.stopping.judge import Block, Judge, block_length
 from headstart.distill.stopping.stopped import Reason, Stopped
 from headstart.distill.targets.source import TargetSource
 from headstart.distill.window import Window
@@ -125,7 +125,7 @@ class AutomaticStop:
             end = window.end_step(total_steps)
             self._stop(end, end, total_steps, "cap")
         else:
-            length = max(1, total_steps // BLOCKS)
+            length = block_length(total_steps)
             if following // length > step // length:
                 self._end_block(following, length, window.end_step(total_steps), total_steps)
 

@@ -18,6 +18,16 @@ _LEAST = 20  # blocks, before which the noise of a series is not known well enou
 _FORGET = 0.2  # weight of the newest block in the means that are told
 
 
+def block_length(total_steps: int) -> int:
+    """Steps of a block; one in a training of fewer steps than blocks.
+
+    Example:
+        >>> block_length(60), block_length(4000)
+        (1, 10)
+    """
+    return max(1, total_steps // BLOCKS)
+
+
 class Block(NamedTuple):
     """What a block of steps has measured, means over its rows.
 

@@ -18,7 +18,7 @@ from headstart.distill.losses import widen
 from headstart.distill.objective import Objective
 from headstart.distill.projection import Projection
 from headstart.distill.stopping.batch_sums import as_probabilities, rows_looked_at
-from headstart.distill.stopping.judge import BLOCKS
+from headstart.distill.stopping.judge import block_length
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
@@ -200,4 +200,4 @@ class Opening:
 
 
 def _block(step: int, total_steps: int) -> int:
-    return step // max(1, total_steps // BLOCKS)
+    return step // block_length(total_steps)
