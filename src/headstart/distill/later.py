@@ -18,6 +18,20 @@ def own_device() -> torch.device:
     return torch.device("cpu")
 
 
+def over_processes(sums: Tensor | None, count: int) -> Tensor | None:
+    """The sums of all processes; all of them have to call it. One alone gets back its own.
+
+    Args:
+        sums: Of this process, `[count]`; None where it has seen nothing.
+        count: How many there are.
+    """
+    if not together():
+        return sums
+    sums = torch.zeros(count, device=own_device()) if sums is None else sums
+    distributed.all_reduce(sums)  # on a GPU only queued
+    return sums
+
+
 class Later:
     """A tensor on its way to the host.
 

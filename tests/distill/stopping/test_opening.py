@@ -187,7 +187,7 @@ class Pair(nn.Module):
 
 def test_processes_agree_on_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process whose student is wrong throughout keeps the window shut in this one."""
-    monkeypatch.setattr("headstart.distill.stopping.opening.together", lambda: True)
+    monkeypatch.setattr("headstart.distill.later.together", lambda: True)
     monkeypatch.setattr(distributed, "all_reduce", lambda sums: sums.add_(torch.tensor([64.0, 128.0])))
     distiller = waiting()
     go(distiller, [(20.0, 6.0)] * TOTAL)

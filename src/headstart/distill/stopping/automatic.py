@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from headstart.distill.asking.ask_teachers import Asked
 from headstart.distill.heads.several import Output
-from headstart.distill.later import Later, own_device, together
+from headstart.distill.later import Later, over_processes
 from headstart.distill.nonfinite import finite_rows
 from headstart.distill.objective import Objective
 from headstart.distill.pool.pool import average_logits
@@ -168,9 +168,8 @@ class AutomaticStop:
 
     def _agree(self, distilled: bool) -> None:
         sums, self._step = self._step, None
-        if distilled and together():
-            sums = torch.zeros(SUMS, device=own_device()) if sums is None else sums
-            distributed.all_reduce(sums)  # on a GPU only queued
+        if distilled:
+            sums = over_processes(sums, SUMS)
         if sums is not None:
             self._block = sums if self._block is None else self._block.to(sums.device) + sums
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
 from headstart.distill.heads.several import Output
-from headstart.distill.later import Later, own_device, together
+from headstart.distill.later import Later, over_processes
 from headstart.distill.losses import widen
 from headstart.distill.objective import Objective
 from headstart.distill.projection import Projection
@@ -176,10 +176,7 @@ class Opening:
 
     def _read_and_send(self) -> None:
         """Read the look before this one, which is over for sure, and begin to bring this one to the host."""
-        sums, self._step = self._step, None
-        if together():
-            sums = torch.zeros(2, device=own_device()) if sums is None else sums
-            distributed.all_reduce(sums)  # on a GPU only queued
+        sums, self._step = over_processes(self._step, 2), None
         before, self._pending = self._pending, None if sums is None else Later(sums)
         look = [0.0, 0.0] if before is None else before.read()
         if look[0] and all(map(math.isfinite, look)):
