@@ -30,7 +30,8 @@ def test_each_teacher_is_raced_automatically_and_by_fixed_settings(field: autopi
         for name in places:
             section = arm_recipe(recipe, f"{name}-auto").distill
             assert section is not None and section.specs == [str(places[name])]
-            assert section.undecided == ["temperature", "open_at", "every", "weights"] and section.stop == "auto"
+            assert section.undecided == ["temperature", "weight", "open_at", "every", "weights"]
+            assert section.stop == "auto"
             fixed = arm_recipe(recipe, f"{name}-{one.fixed[name][0]}").distill
             assert fixed is not None and fixed.undecided == []
     assert sum(len(field.teachers) for field in autopilot.FIELDS) >= 8

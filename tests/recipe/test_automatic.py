@@ -78,7 +78,7 @@ def test_misspelt() -> None:
         parse_recipe({**BASE, "distill": {"teachers": ["a"], "temperature": "automatic"}}, "here")
 
 
-CHOICE = Choice({"a": 1.0, "b": 0.0, "c": 0.4}, {"a": 1.5, "b": 10.0, "c": 1.0}, 2, 4.0, 0.3, ())
+CHOICE = Choice({"a": 1.0, "b": 0.0, "c": 0.4}, {"a": 1.5, "b": 10.0, "c": 1.0}, 2, 4.0, 0.7, 0.3, ())
 
 
 def test_what_a_choice_makes_of_it() -> None:
@@ -89,22 +89,22 @@ def test_what_a_choice_makes_of_it() -> None:
         {"spec": "a", "temperature": 1.5},
         {"spec": "c", "temperature": 2.0},
     ]
-    assert (found.temperature, found.weights, found.every, found.weight) == (4.0, [1.0, 0.4], 2, 0.5)
+    assert (found.temperature, found.weights, found.every, found.weight) == (4.0, [1.0, 0.4], 2, 0.7)
     assert (found.open_at, found.stop, found.cap) == (0.3, "auto", 1.0)
-    assert decided(open_, Choice(dict.fromkeys("abc", 0.0), {}, 1, 4.0, None, ())) is None
+    assert decided(open_, Choice(dict.fromkeys("abc", 0.0), {}, 1, 4.0, 0.5, None, ())) is None
 
 
 def test_what_is_not_left_open_stays() -> None:
     given = {"teachers": ["a", "b", "c"], "weights": [1.0, 2.0, 3.0], "temperature": 2.0, "every": "auto"}
     found = decided(Distill.model_validate(given), CHOICE)
-    assert found == Distill.model_validate({**given, "every": 2})
+    assert found == Distill.model_validate({**given, "every": 2}) and found.weight == 0.9
     calibrated = decided(Distill.model_validate({"teachers": ["a", "b", "c"], "temperature": "auto"}), CHOICE)
     assert calibrated is not None and [one.temperature for one in calibrated.teachers] == [1.5, 10.0, None]
 
 
 def test_fewer_teachers_are_drawn_where_fewer_are_left() -> None:
     given = Distill.model_validate({"teachers": ["a", "b", "c"], "draw": 3, "weights": "auto"})
-    found = decided(given, Choice({"a": 1.0, "b": 0.0, "c": 0.0}, {}, 1, 4.0, None, ()))
+    found = decided(given, Choice({"a": 1.0, "b": 0.0, "c": 0.0}, {}, 1, 4.0, 0.5, None, ()))
     assert found is not None and (found.draw, found.specs, found.weights) == (1, ["a"], None)
 
 

@@ -68,7 +68,7 @@ def _distilled(recipe: Recipe, distill: Distill, teachers: Path, session: Sessio
 def _examine(recipe: Recipe, distill: Distill, teachers: list[Teacher], session: Session) -> list[Check]:
     mean, std = (student_side(session.task).get(key) for key in ("mean", "std"))
     size = recipe.train.batch_size
-    assert distill.temperature != "auto"
+    assert distill.temperature != "auto" and distill.weight != "auto"
     found = doctor(
         session.model,
         TeacherPool(teachers, draw="all" if distill.draw == "all" else min(distill.draw, len(teachers))),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.distill.probing import CAP, WEIGHT, Choice
+from headstart.distill.probing import CAP, Choice
 from headstart.recipe.distill_section import Distill
 from headstart.teachers import TeacherEntry
 
 WORD = "auto"
 MEANS: Mapping[str, Any] = {
-    "temperature": WORD, "weight": WEIGHT, "open_at": WORD, "stop": WORD, "cap": CAP, "every": WORD, "weights": WORD,
+    "temperature": WORD, "weight": WORD, "open_at": WORD, "stop": WORD, "cap": CAP, "every": WORD, "weights": WORD,
 }  # fmt: skip
-"""What `distill: auto` says; docs/auto.md has the trials behind the weight."""
+"""What `distill: auto` says."""
 
 
 def in_a_word(content: Any) -> Any:
@@ -51,7 +51,7 @@ def as_override(content: Mapping[str, Any], value: Any) -> Any:
 
 def provisional(distill: Distill) -> Distill:
     """A section as it may become at most, for whoever has to know before a probe: each teacher, on each step."""
-    known = {"temperature": 1.0, "open_at": None, "every": 1, "weights": None}
+    known = {"temperature": 1.0, "weight": 0.5, "open_at": None, "every": 1, "weights": None}
     return distill.model_copy(update={key: known[key] for key in distill.undecided})
 
 
@@ -74,10 +74,8 @@ def decided(distill: Distill, choice: Choice) -> Distill | None:
         update["weights"] = None if len(set(weights)) < 2 else weights
         if not kept:
             return None
-    if "open_at" in undecided:
-        update["open_at"] = choice.open_at
-    if "every" in undecided:
-        update["every"] = choice.every
+    decisions = {"open_at": choice.open_at, "every": choice.every, "weight": choice.weight}
+    update |= {key: value for key, value in decisions.items() if key in undecided}
     entries = [distill.teachers[place] for place in kept]
     if "temperature" in undecided:
         update["temperature"] = choice.temperature

@@ -30,9 +30,10 @@ class Distill(Config):
     temperature: Positive | Literal["auto"] = 4.0
     """Divides both sides' logits in the loss (mse, huber: not used). auto: 4, or 1 where there are more than 100
     classes, of teachers that a look before training has calibrated (docs/auto.md)."""
-    weight: Fraction = 0.9
-    """w of (1 - w) * task + w * distill. 0 with `hidden`: nothing is learnt from the teacher's logits, so that it needs
-    no head and may have other classes, and it runs up to the layer asked for only."""
+    weight: Fraction | Literal["auto"] = 0.9
+    """w of (1 - w) * task + w * distill. auto: 0.5, or 0.9 where there are more than 100 classes. 0 with `hidden`:
+    nothing is learnt from the teacher's logits, so that it needs no head and may have other classes, and it runs up to
+    the layer asked for only."""
     hidden: Hidden | None = None
     """A loss between hidden states beside that between logits; null: none. For one teacher, live and on the device."""
     start: Fraction = 0.0
@@ -89,7 +90,7 @@ class Distill(Config):
     @property
     def undecided(self) -> list[str]:
         """The keys whose values a probe before training decides."""
-        return [key for key in ("temperature", "open_at", "every", "weights") if getattr(self, key) == "auto"]
+        return [key for key in ("temperature", "weight", "open_at", "every", "weights") if getattr(self, key) == "auto"]
 
     @property
     def specs(self) -> list[str]:
@@ -99,7 +100,7 @@ class Distill(Config):
     @property
     def of_logits(self) -> bool:
         """Whether the student learns from the teachers' logits; if not, from hidden states alone."""
-        return self.hidden is None or self.weight > 0
+        return self.hidden is None or self.weight != 0
 
     @model_validator(mode="after")
     def _what_hidden_states_go_with(self) -> Distill:

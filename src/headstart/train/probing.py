@@ -244,10 +244,9 @@ def _trained(recipe: Recipe, paths: Mapping[str, Path]) -> dict[str, float]:
 
 def _flops(found: Probe, student: nn.Module, batches: list[Batch], task: Task) -> float:
     """Of the student's forwards and the teachers'; the batches are alike."""
-    if not found.rows:  # nobody was asked
-        return 0.0
-    own = forward_flops(student, batches[0].inputs, task.forward)
-    teachers = sum((teacher.cost or 0.0) * (found.step_flops or 0.0) for teacher in found.teachers)
+    own = forward_flops(student, batches[0].inputs, task.forward) if found.outputs else 0.0
+    asked = found.teachers if found.rows else ()
+    teachers = sum((teacher.cost or 0.0) * (found.step_flops or 0.0) for teacher in asked)
     return len(batches) * (own + teachers)
 
 

@@ -343,7 +343,8 @@ def make_distiller(distill: Distill, train: Train, pool: TeacherPool, total_step
     Raises:
         HeadstartError: An option does not go with another, or with what the pool's teachers give.
     """
-    assert distill.temperature != "auto" and distill.every != "auto" and distill.open_at != "auto"
+    assert distill.temperature != "auto" and distill.every != "auto"
+    assert distill.weight != "auto" and distill.open_at != "auto"
     distiller = Distiller(
         pool,
         total_steps=total_steps,

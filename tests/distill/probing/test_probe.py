@@ -407,10 +407,34 @@ def test_a_teacher_s_temperature_divides_its_logits() -> None:
     assert math.isclose(TeacherPool([Teacher(plain)]).live[0].temperature, 1.0)
 
 
-def test_softened_where_classes_are_few() -> None:
-    for classes, expected in ((100, 4.0), (101, 1.0)):
+def test_softened_where_classes_are_few_and_believed_where_they_are_many() -> None:
+    for classes, temperature, weight in ((100, 4.0, 0.5), (101, 1.0, 0.9)):
         found = probe(Given(torch.zeros(ROWS, classes)), nn.Linear(FEATURES, classes), batches(1), timed=False)
-        assert (found.outputs, choose(found).temperature) == (classes, expected)
+        choice = choose(found)
+        assert (found.outputs, choice.temperature, choice.weight) == (classes, temperature, weight)
+    inputs = torch.randn(ROWS, FEATURES)
+    many_labels = [(inputs, torch.zeros(ROWS, 101))]
+    found = probe(Given(torch.zeros(ROWS, 101)), nn.Linear(FEATURES, 101), many_labels, head="labels", timed=False)
+    assert choose(found).weight == 0.5  # of many labels each is its own question
+
+
+@pytest.mark.parametrize(("classes", "asked"), [(100, False), (101, True)])
+def test_of_the_student_s_own_compute_is_enough_where_classes_are_many(classes: int, asked: bool) -> None:
+    """It counts a third of three times, two thirds of one and a half: 1/6 and 1/3 of the steps, to be held against 1/4.
+
+    The student's forward is the third of its step that its inputs' gradient leaves.
+    """
+    shown = [(torch.randn(ROWS, FEATURES), torch.randint(classes, (ROWS,)))]
+
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(FEATURES, 512), nn.ReLU(), nn.Linear(512, classes))
+
+    student, teacher = network(), network()
+    flops = probe(teacher, student, shown, timed=False).step_flops
+    options: dict[str, Any] = {"window": Window(), "total_steps": 10, "timed": False, "in_full": False}
+    found = probe(teacher, student, shown, trained={"Sequential": 10.0 * (flops or 0)}, **options)
+    assert (found.rows > 0) == asked and found.outputs == classes
+    assert found.share == 1.0 and found.teachers[0].break_even == pytest.approx(1 / 4, rel=0.05)
 
 
 def test_nobody_is_asked_where_none_can_be_worth_it(fresh: nn.Module) -> None:

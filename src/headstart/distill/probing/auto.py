@@ -18,7 +18,6 @@ from headstart.distill.stopping import CAP as FIXED
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError
 
-WEIGHT = 0.5  # of the distillation loss; docs/auto.md has the trials
 CAP = 1.0  # of training, at which the window closes at the latest: what opens late is of use to the end
 
 
@@ -97,7 +96,7 @@ def auto(
     )
     choice = choose(found)
     settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head, "class_dim": class_dim}
-    settings |= {"weight": WEIGHT}
+    settings["weight"] = choice.weight
     settings |= {"loss": "mse"} if head == "values" else {"temperature": choice.temperature}
     if not choice.asked:
         return Auto(found, choice, pool, settings | {"stop": 0.0})

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from headstart.distill.probing.calibrating import SHARPEST
 from headstart.distill.probing.record import Probe, TeacherProbe
-from headstart.distill.probing.worth import cadence
+from headstart.distill.probing.worth import FEW, cadence, many_classes
 
-SOFT = 4.0  # T of the loss
-_FEW = 100  # classes, up to which there is one: of thousands a softened teacher says mostly that they are many
+SOFT, HARD = 4.0, 1.0  # T of the loss, with few classes and with many
+LIGHT, HEAVY = 0.5, 0.9  # the weight of the distillation loss
 _TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
 _DIGITS = 3  # of a temperature
 _BEST, _WORST = 1e-3, 2.0  # Brier scores; the best one is reached by nobody
@@ -18,7 +18,7 @@ _BEST, _WORST = 1e-3, 2.0  # Brier scores; the best one is reached by nobody
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom to ask, how often, and at which temperature.
+    """Whom to ask, how often, at which temperature, and how much to go by it.
 
     Attributes:
         weights: Of each teacher by name, in the order that they were given in: tenths of the best one's, 0 for those
@@ -26,6 +26,7 @@ class Choice:
         temperatures: Of each, what calibrates it; none where there are no temperatures.
         every: Ask on every k-th step of the window.
         temperature: T of the loss, of teachers so calibrated.
+        weight: Of the loss.
         open_at: The student's Brier score at which the window opens; None: at once.
         reasons: Sentences, for people.
     """
@@ -34,6 +35,7 @@ class Choice:
     temperatures: dict[str, float]
     every: int
     temperature: float
+    weight: float
     open_at: float | None
     reasons: tuple[str, ...]
 
@@ -50,8 +52,9 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     every step unless that, in the mean, takes more than the student's step itself. Both go by FLOPs, which do not
     depend on the clock, wherever these can be counted.
 
-    T of the loss is 4 where there are few classes, 1 where there are many, as in vocabularies: so the trials of
-    docs/auto.md and the recipes of text have it.
+    T of the loss is 4 where there are few classes, 1 where there are many, as in vocabularies: of thousands a softened
+    teacher says mostly that they are many. Its weight is 0.5 with few, 0.9 with many, where labels are mostly noise: so
+    the trials of docs/auto.md and the recipes of text have it.
 
     A teacher is not made more than twice as sharp as it is: where it is right in nearly all rows, as in those that it
     has been trained on, the likeliest temperature says little of others.
@@ -71,10 +74,11 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     total = sum(weights.values())
     cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
     every = cadence(cost)
-    softened = SOFT if probe.outputs <= _FEW else 1.0
+    temperature = SOFT if probe.outputs <= FEW else HARD
+    weight = HEAVY if many_classes(probe.head, probe.outputs) else LIGHT
     open_at = _open_at(asked, weights)
     reasons = _reasons(probe, weights, temperatures, every, cost, open_at)
-    return Choice(weights, temperatures, every, softened, open_at, reasons)
+    return Choice(weights, temperatures, every, temperature, weight, open_at, reasons)
 
 
 def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | None:

@@ -19,12 +19,13 @@ from headstart.distill.pool.shared import refuse_shared
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.calibrating import SHARPEST, calibrating_temperature
 from headstart.distill.probing.evidence import Evidence, mean_of_heads
+from headstart.distill.probing.prices import Prices, Turn
 from headstart.distill.probing.record import Probe, TeacherProbe, teacher_probe
 from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
 from headstart.distill.probing.sample_gradients import grace_of
 from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, teacher_flops
-from headstart.distill.probing.verdict import too_dear, why_dropped
-from headstart.distill.probing.worth import Worth, reach_of, worth_of
+from headstart.distill.probing.verdict import why_dropped
+from headstart.distill.probing.worth import many_classes
 from headstart.distill.targets.source import TargetSource, numbered
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
@@ -32,8 +33,6 @@ from headstart.generators import generators_untouched
 from headstart.timing import quickest
 
 Teachers = TeacherPool | nn.Module | TargetSource | Iterable[nn.Module | TargetSource]
-Turn = tuple[Teacher, float | None, float | None]
-"""A teacher, and what its forward costs in steps of the student: by FLOPs, and by the clock."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +146,17 @@ def probe(
     with generators_untouched():
         copied = StudentCopy(student, forward, autocast)
         costs = _Costs(copied, shown[0][0], timed)
-        prices = _Prices(window, costs.student_flops, total_steps, trained or {})
+        prices = Prices(window, costs.student_flops, total_steps, trained or {})
         turns = ((teacher, *costs.of(teacher)) for teacher in _one_by_one(teachers, shown[0][0], student))
         waiting = [] if in_full else _without_hope(turns, prices)
         if waiting and prices.all_hopeless(waiting):
             return prices.unasked(waiting, head or "classes")
         asked, said = ask_student(copied, shown, head, class_dim)
+        outputs = max(one.logits.shape[-1] for one in said)
+        prices = replace(prices, many=many_classes(asked.head, outputs))
+        waiting = [] if in_full else _without_hope(chain(waiting, turns), prices)
+        if waiting and prices.all_hopeless(waiting):
+            return prices.unasked(waiting, asked.head, outputs)
         measured: list[Measured] = []
         for teacher, *price in chain(waiting, turns):
             one = _measure(teacher, asked, price, progress, len(measured))
@@ -161,10 +165,10 @@ def probe(
             measured.append(one)
     if not measured:
         raise TeacherError("probe: there are no teachers; give at least one")
-    return _judged(measured, said, asked.head, prices)
+    return _judged(measured, said, asked.head, outputs, prices)
 
 
-def _without_hope(turns: Iterator[Turn], prices: _Prices) -> list[Turn]:
+def _without_hope(turns: Iterator[Turn], prices: Prices) -> list[Turn]:
     """The first teachers, up to the first one that may be worth its cost: if that never comes, none need be asked."""
     found: list[Turn] = []
     for turn in turns:
@@ -232,49 +236,7 @@ def _measure(
     return Measured(teacher.name, finite if usable else None, sum(bad for _, bad in parts), temperature, cost, time)
 
 
-@dataclass(frozen=True)
-class _Prices:
-    """What teachers are held against: the window, and the student's training."""
-
-    window: Window
-    step_flops: int | None
-    total_steps: int | None
-    trained: Mapping[str, float]
-
-    @property
-    def share(self) -> float:
-        return Window(self.window.start, self.window.stop).distilled_steps(10_000) / 10_000
-
-    def worth(self, name: str, cost: float | None, time: float | None, knowledge: float = 1.0) -> Worth:
-        """Of a teacher; by default of one that knows as much as any."""
-        known = self.step_flops is not None and self.total_steps is not None
-        whole = float(self.step_flops or 0) * (self.total_steps or 0) if known else None
-        price = cost if cost is not None else time
-        assert price is not None
-        return worth_of(
-            knowledge=knowledge,
-            reach=reach_of(self.trained.get(name), whole),
-            cost=price,
-            share=self.share,
-            every=int(self.window.every),
-        )
-
-    def all_hopeless(self, turns: Sequence[Turn]) -> bool:
-        """Whether none of so many teachers can be worth its cost, whatever it knows."""
-        names = numbered([teacher.name for teacher, *_ in turns])
-        priced = zip(names, turns, strict=True)
-        return all(too_dear(self.worth(name, cost, time)) for name, (_, cost, time) in priced)
-
-    def unasked(self, turns: Sequence[Turn], head: Head) -> Probe:
-        """What there is to say of these then, without a look."""
-        found = []
-        for name, (_, cost, time) in zip(numbered([teacher.name for teacher, *_ in turns]), turns, strict=True):
-            worth = self.worth(name, cost, time)
-            found.append(teacher_probe(name, worth, dropped=too_dear(worth), cost=cost, time=time))
-        return Probe(tuple(found), head, 0, None, None, self.share, 0, self.step_flops)
-
-
-def _judged(measured: list[Measured], student: list[Evidence], head: Head, prices: _Prices) -> Probe:
+def _judged(measured: list[Measured], student: list[Evidence], head: Head, outputs: int, prices: Prices) -> Probe:
     chance = mean_of_heads([one.by_chance() for one in student])
     own = mean_of_heads([one.losses() for one in student])
     base = min(chance, own)
@@ -286,7 +248,6 @@ def _judged(measured: list[Measured], student: list[Evidence], head: Head, price
         worth = prices.worth(name, one.cost, one.time, knowledge)
         dropped = why_dropped(one.finite, one.bad, one.temperature, own, worth)
         found.append(teacher_probe(name, worth, dropped=dropped, **_figures(one, measured)))
-    outputs = max(one.logits.shape[-1] for one in student)
     rows = sum(one.count for one in student)
     return Probe(tuple(found), head, rows, chance, own, prices.share, outputs, prices.step_flops)
 

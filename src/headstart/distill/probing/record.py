@@ -96,7 +96,7 @@ class Probe:
         chance_loss: The task loss that the labels' frequencies alone give, of values their mean; None without rows.
         student_loss: That of the student as it is now; None without rows.
         share: The fraction of the training's steps in the window.
-        outputs: Of a row, as many as the student has; of several heads the most.
+        outputs: Of a row, as many as the student has; of several heads the most. 0 where it was not asked.
         step_flops: Of the student's forward and backward on the first batch; None where they cannot be counted.
 
     Example:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headstart.distill.heads.head import Head
+
 MOST = 0.5  # of the steps: what distilling has been seen to save at most (1.96x, arXiv 2211.00683)
 LEAST = 0.15  # of the steps: who may save less is ahead for so short a time that students end up behind
+FEW = 100  # classes: with more, as in vocabularies, labels are mostly noise
 ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
+ENOUGH_OF_MANY = 1.5  # the same with many classes, of which a teacher spares more noise than it lacks knowledge
 MORE = 1.5  # times the labels' noise: what asking has been seen to save, as a teacher tells more than labels average to
 RAREST = 4  # ask on every fourth step at least
 
@@ -69,20 +73,32 @@ def cadence(cost: float) -> int:
     return min(RAREST, math.floor(cost) + 1)
 
 
-def reach_of(teacher: float | None, student: float | None) -> float:
+def many_classes(head: Head, outputs: int) -> bool:
+    """Whether a row is one of so many classes that its label is mostly noise, as the next word of a text is.
+
+    Args:
+        head: What a row is.
+        outputs: How many a row has.
+    """
+    return head == "classes" and outputs > FEW
+
+
+def reach_of(teacher: float | None, student: float | None, *, many: bool = False) -> float:
     """How far a teacher stays ahead of a student, judged by the compute that went into both: a fraction.
 
     A student alone reaches what a model knows after about as much compute as went into that one. In our races
-    (docs/defaults.md) teachers of twice the student's compute helped no more on images, those of three times did.
+    (docs/defaults.md) teachers of twice the student's compute helped no more on images, those of three times did. Where
+    labels are mostly noise, one of half as much helps for as long.
 
     Args:
         teacher: FLOPs of the teacher's training; None: not known, and the best is hoped for.
         student: FLOPs of the student's training.
+        many: Whether there are many classes.
 
     Example:
-        >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(None, 2e15)
-        (0.5, 1.0, 1.0)
+        >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(3e15, 2e15, many=True), reach_of(None, 2e15)
+        (0.5, 1.0, 1.0, 1.0)
     """
     if teacher is None or not student:
         return 1.0
-    return min(1.0, teacher / student / ENOUGH)
+    return min(1.0, teacher / student / (ENOUGH_OF_MANY if many else ENOUGH))

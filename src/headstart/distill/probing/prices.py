@@ -1,0 +1,75 @@
+"""What the teachers of a probe are held against, and which of them no answer could save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headstart.distill.heads.head import Head
+from headstart.distill.pool.teacher import Teacher
+from headstart.distill.probing.record import Probe, teacher_probe
+from headstart.distill.probing.verdict import too_dear
+from headstart.distill.probing.worth import Worth, reach_of, worth_of
+from headstart.distill.targets.source import numbered
+from headstart.distill.window import Window
+
+Turn = tuple[Teacher, float | None, float | None]
+"""A teacher, and what its forward costs in steps of the student: by FLOPs, and by the clock."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What teachers are held against: the window, and the student's training.
+
+    Attributes:
+        window: When they may be asked.
+        step_flops: Of the student's forward and backward; None where they cannot be counted.
+        total_steps: Of its training; None where nobody told.
+        trained: FLOPs that the training of teachers took, by name, where known.
+        many: Whether there are many classes; until it is known, the more hopeful.
+    """
+
+    window: Window
+    step_flops: int | None
+    total_steps: int | None
+    trained: Mapping[str, float]
+    many: bool = True
+
+    @property
+    def share(self) -> float:
+        """The fraction of the training's steps in the window."""
+        return Window(self.window.start, self.window.stop).distilled_steps(10_000) / 10_000
+
+    def worth(self, name: str, cost: float | None, time: float | None, knowledge: float = 1.0) -> Worth:
+        """Of a teacher; by default of one that knows as much as any."""
+        known = self.step_flops is not None and self.total_steps is not None
+        whole = float(self.step_flops or 0) * (self.total_steps or 0) if known else None
+        price = cost if cost is not None else time
+        assert price is not None
+        return worth_of(
+            knowledge=knowledge,
+            reach=reach_of(self.trained.get(name), whole, many=self.many),
+            cost=price,
+            share=self.share,
+            every=int(self.window.every),
+        )
+
+    def all_hopeless(self, turns: Sequence[Turn]) -> bool:
+        """Whether none of so many teachers can be worth its cost, whatever it knows."""
+        names = numbered([teacher.name for teacher, *_ in turns])
+        priced = zip(names, turns, strict=True)
+        return all(too_dear(self.worth(name, cost, time)) for name, (_, cost, time) in priced)
+
+    def unasked(self, turns: Sequence[Turn], head: Head, outputs: int = 0) -> Probe:
+        """What there is to say of these then, without a look.
+
+        Args:
+            turns: All teachers.
+            head: What a row means.
+            outputs: How many a row has; 0 where the student was not asked either.
+        """
+        found = []
+        for name, (_, cost, time) in zip(numbered([teacher.name for teacher, *_ in turns]), turns, strict=True):
+            worth = self.worth(name, cost, time)
+            found.append(teacher_probe(name, worth, dropped=too_dear(worth), cost=cost, time=time))
+        return Probe(tuple(found), head, 0, None, None, self.share, outputs, self.step_flops)
