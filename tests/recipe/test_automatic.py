@@ -59,6 +59,8 @@ def test_without_teachers_it_is_refused() -> None:
             {"every": "auto", "hidden": {}},
             "distill.every=auto looks at what teachers say",
         ),
+        ({"every": "auto", "draw": "all"}, r"distill.every=auto reckons with one teacher a step, and distill.draw=all"),
+        ({"open_at": "auto", "fraction": 0.5}, r"distill.open_at=auto reckons with whole batches, .*fraction=0.5 asks"),
         ({"weights": "auto", "residence": "sharded"}, r"distill.weights=auto looks at one teacher after the other"),
     ],
 )

@@ -97,6 +97,17 @@ def _check_probe(distill: Distill) -> None:
             f"distill.{distill.undecided[0]}=auto looks at one teacher after the other on one device, and "
             "distill.residence=sharded has those that no device holds; set it yourself"
         )
+    for keys, wrong, what in (
+        (("open_at", "every"), distill.draw != 1, f"one teacher a step, and distill.draw={distill.draw} asks more"),
+        (
+            ("open_at", "every", "weights"),
+            distill.fraction < 1,
+            f"whole batches, and distill.fraction={distill.fraction:g} asks about a part of each",
+        ),
+    ):
+        for key in keys:
+            if wrong and key in distill.undecided:
+                raise RecipeError(f"distill.{key}=auto reckons with {what}; set it yourself")
 
 
 def _mixup(recipe: Recipe) -> bool:

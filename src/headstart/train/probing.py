@@ -30,6 +30,7 @@ from headstart.tasks.images.losses import soft_labels
 from headstart.teachers import TeacherEntry, find_teacher
 from headstart.train import ranks
 from headstart.train.setup.build_task import build_task
+from headstart.train.setup.initial_weights import start_from
 from headstart.train.setup.load_pool import load_one
 
 _ROWS = 1024  # labelled rows that are enough to look at
@@ -68,6 +69,8 @@ def look_at_teachers(
 ) -> Looked:
     """Probe the teachers of a recipe, one after the other, with a student that is made for it and let go.
 
+    It begins as the run's does, with the weights of the recipe's `init` where there is one.
+
     The rows are training samples that are set aside from the student where the recipe sets any aside that it is not
     judged by, else the first batches that it trains on. The window is the recipe's, and the compute of its whole
     training is held against what the teachers' took, where they are runs.
@@ -89,8 +92,10 @@ def look_at_teachers(
     batches, rows = _batches(recipe, task)
     loading = _Loading(recipe, paths, task)
     with generators_untouched():
-        student = task.build_model().to(device)
         begin = time.perf_counter()
+        student = task.build_model()
+        start_from(student, recipe, task, device, paths.get(recipe.init.source) if recipe.init else None)
+        student = student.to(device)
         found = probe(
             loading.teachers(recipe.distill.teachers),
             student,

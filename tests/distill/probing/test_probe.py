@@ -331,6 +331,15 @@ def test_bad_input(
         probe(linear(1.0), fresh, shown, **options)
 
 
+def test_labels_that_nobody_has_shifted() -> None:
+    tokens = torch.randint(5, (2, 4))
+    student = nn.Sequential(nn.Embedding(5, 5))
+    student.forward = lambda input_ids: student[0](input_ids)  # type: ignore[method-assign]
+    labels = tokens.masked_fill(tokens == 2, -100)
+    with pytest.raises(HeadstartError, match="the labels are the very tokens of the inputs, and a causal model"):
+        probe(nn.Embedding(5, 5), student, [({"input_ids": tokens}, labels)])
+
+
 def test_teachers_that_cannot_be_looked_at(fresh: nn.Module) -> None:
     with pytest.raises(TeacherError, match="there are no teachers; give at least one"):
         probe(iter([]), fresh, batches())
@@ -412,10 +421,16 @@ def test_softened_where_classes_are_few_and_believed_where_they_are_many() -> No
         found = probe(Given(torch.zeros(ROWS, classes)), nn.Linear(FEATURES, classes), batches(1), timed=False)
         choice = choose(found)
         assert (found.outputs, choice.temperature, choice.weight) == (classes, temperature, weight)
-    inputs = torch.randn(ROWS, FEATURES)
-    many_labels = [(inputs, torch.zeros(ROWS, 101))]
-    found = probe(Given(torch.zeros(ROWS, 101)), nn.Linear(FEATURES, 101), many_labels, head="labels", timed=False)
+    inputs, student = torch.randn(ROWS, FEATURES), nn.Linear(FEATURES, 101)
+    found = probe(Given(torch.zeros(ROWS, 101)), student, [(inputs, torch.zeros(ROWS, 101))], head="labels")
     assert choose(found).weight == 0.5  # of many labels each is its own question
+    sure = nn.Linear(FEATURES, 101)
+    sure.weight.data *= 30.0
+    shown = [(inputs, sure(inputs).argmax(-1))]
+    assert choose(probe([sure, Given(torch.zeros(ROWS, 101))], student, shown)).weight == 0.5  # the best one is sure
+    chosen = headstart.auto(sure, student, shown, total_steps=40)
+    assert (chosen.settings["weight"], chosen.settings["temperature"]) == (0.5, 1.0)
+    assert "T of the loss: 1, as there are 101 classes; its weight: 0.5, as labels are not mostly noise" in str(chosen)
 
 
 @pytest.mark.parametrize(("classes", "asked"), [(100, False), (101, True)])
@@ -458,6 +473,8 @@ def test_nobody_is_asked_where_none_can_be_worth_it(fresh: nn.Module) -> None:
         assert "costs more than it can be worth" in str(found) and "nothing was asked, as no" in str(found)
         assert choose(found).asked == () and found.teachers[0].cost is not None
         assert found.to_dict()["teachers"][0]["loss"] is None
+    options["trained"] = {"Asked #1": 1e12, "Asked #2": 1.0}  # the second one is not even turned to before
+    assert probe([short, long], fresh, batches(), in_full=False, **options).rows == 2 * ROWS
     options["trained"] = {"Asked #1": 1.0, "Asked #2": 1e12}
     both = probe([short, long], fresh, batches(), in_full=False, **options)
     assert both == probe([short, long], fresh, batches(), **options) and both.rows == 2 * ROWS

@@ -95,7 +95,8 @@ def auto(
         pool, student, batches, window=window, total_steps=total_steps, **{"timed": False, "in_full": False, **looking}
     )
     choice = choose(found)
-    settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head, "class_dim": class_dim}
+    settings: dict[str, Any] = {"total_steps": total_steps, "head": found.head}
+    settings |= {} if class_dim is None else {"class_dim": class_dim}
     settings["weight"] = choice.weight
     settings |= {"loss": "mse"} if head == "values" else {"temperature": choice.temperature}
     if not choice.asked:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from headstart.distill.probing.calibrating import SHARPEST
 from headstart.distill.probing.record import Probe, TeacherProbe
-from headstart.distill.probing.worth import FEW, cadence, many_classes
+from headstart.distill.probing.worth import FEW, cadence
 
 SOFT, HARD = 4.0, 1.0  # T of the loss, with few classes and with many
-LIGHT, HEAVY = 0.5, 0.9  # the weight of the distillation loss
+LIGHT, HEAVY = 0.5, 0.9  # the weight of the distillation loss; where labels are mostly noise
 _TENTHS = 10  # weights are whole tenths of the largest: figures of a probe are no more precise
 _DIGITS = 3  # of a temperature
 _BEST, _WORST = 1e-3, 2.0  # Brier scores; the best one is reached by nobody
@@ -53,8 +53,8 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     depend on the clock, wherever these can be counted.
 
     T of the loss is 4 where there are few classes, 1 where there are many, as in vocabularies: of thousands a softened
-    teacher says mostly that they are many. Its weight is 0.5 with few, 0.9 with many, where labels are mostly noise: so
-    the trials of docs/auto.md and the recipes of text have it.
+    teacher says mostly that they are many. Its weight is 0.5, or 0.9 where labels are mostly noise (`Probe.noisy`).
+    docs/auto.md has the races of both.
 
     A teacher is not made more than twice as sharp as it is: where it is right in nearly all rows, as in those that it
     has been trained on, the likeliest temperature says little of others.
@@ -75,10 +75,20 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
     every = cadence(cost)
     temperature = SOFT if probe.outputs <= FEW else HARD
-    weight = HEAVY if many_classes(probe.head, probe.outputs) else LIGHT
+    weight = HEAVY if probe.noisy else LIGHT
     open_at = _open_at(asked, weights)
     reasons = _reasons(probe, weights, temperatures, every, cost, open_at)
+    if asked:
+        reasons = (*reasons, _of_the_loss(probe, temperature, weight))
     return Choice(weights, temperatures, every, temperature, weight, open_at, reasons)
+
+
+def _of_the_loss(probe: Probe, temperature: float, weight: float) -> str:
+    classes = f"{probe.outputs} {'classes' if probe.head == 'classes' else 'outputs'}"
+    why = "labels are mostly noise, which teachers spare" if probe.noisy else "labels are not mostly noise"
+    if probe.head == "values":
+        return f"weight of the loss: {weight:g}"
+    return f"T of the loss: {temperature:g}, as there are {classes}; its weight: {weight:g}, as {why}"
 
 
 def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | None:

@@ -26,14 +26,14 @@ class Prices:
         step_flops: Of the student's forward and backward; None where they cannot be counted.
         total_steps: Of its training; None where nobody told.
         trained: FLOPs that the training of teachers took, by name, where known.
-        many: Whether there are many classes; until it is known, the more hopeful.
+        noisy: Whether labels are mostly noise; until it is known, the more hopeful.
     """
 
     window: Window
     step_flops: int | None
     total_steps: int | None
     trained: Mapping[str, float]
-    many: bool = True
+    noisy: bool = True
 
     @property
     def share(self) -> float:
@@ -48,7 +48,7 @@ class Prices:
         assert price is not None
         return worth_of(
             knowledge=knowledge,
-            reach=reach_of(self.trained.get(name), whole, many=self.many),
+            reach=reach_of(self.trained.get(name), whole, noisy=self.noisy),
             cost=price,
             share=self.share,
             every=int(self.window.every),
@@ -56,9 +56,13 @@ class Prices:
 
     def all_hopeless(self, turns: Sequence[Turn]) -> bool:
         """Whether none of so many teachers can be worth its cost, whatever it knows."""
-        names = numbered([teacher.name for teacher, *_ in turns])
-        priced = zip(names, turns, strict=True)
+        priced = zip(self._names(turns), turns, strict=True)
         return all(too_dear(self.worth(name, cost, time)) for name, (_, cost, time) in priced)
+
+    def _names(self, turns: Sequence[Turn]) -> list[str]:
+        """Those that `trained` may know them by: more teachers may come, and then the first one has a number, too."""
+        names = numbered([teacher.name for teacher, *_ in turns])
+        return [name if name in self.trained else f"{name} #1" for name in names]
 
     def unasked(self, turns: Sequence[Turn], head: Head, outputs: int = 0) -> Probe:
         """What there is to say of these then, without a look.

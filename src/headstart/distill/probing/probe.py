@@ -25,7 +25,7 @@ from headstart.distill.probing.rows import Asked, ask_student, ask_teacher
 from headstart.distill.probing.sample_gradients import grace_of
 from headstart.distill.probing.student import Forward, StudentCopy, outputs_in, teacher_flops
 from headstart.distill.probing.verdict import why_dropped
-from headstart.distill.probing.worth import many_classes
+from headstart.distill.probing.worth import mostly_noise
 from headstart.distill.targets.source import TargetSource, numbered
 from headstart.distill.window import Window
 from headstart.errors import HeadstartError, TeacherError
@@ -153,7 +153,7 @@ def probe(
             return prices.unasked(waiting, head or "classes")
         asked, said = ask_student(copied, shown, head, class_dim)
         outputs = max(one.logits.shape[-1] for one in said)
-        prices = replace(prices, many=many_classes(asked.head, outputs))
+        prices = replace(prices, noisy=mostly_noise(asked.head, outputs, None))
         waiting = [] if in_full else _without_hope(chain(waiting, turns), prices)
         if waiting and prices.all_hopeless(waiting):
             return prices.unasked(waiting, asked.head, outputs)
@@ -241,6 +241,8 @@ def _judged(measured: list[Measured], student: list[Evidence], head: Head, outpu
     own = mean_of_heads([one.losses() for one in student])
     base = min(chance, own)
     known = base - min(min(one.calibrated for one in measured), base)
+    best = min((one.brier for one in measured if one.brier is not None), default=None)
+    prices = replace(prices, noisy=best is not None and mostly_noise(head, outputs, best))
     names = numbered([one.name for one in measured])
     found: list[TeacherProbe] = []
     for one, name in zip(measured, names, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart.distill.heads.head import Head
-from headstart.distill.probing.worth import MORE, MOST, Worth
+from headstart.distill.probing.worth import MORE, MOST, Worth, mostly_noise
 
 COLUMNS = ("teacher", "loss", "right", "T", "at T", "agrees", "cost", "time", "every", "must save", "may save", "gain")
 
@@ -126,6 +126,12 @@ class Probe:
     def ranked(self) -> tuple[TeacherProbe, ...]:
         """All of them: first those of use, by what they may gain; then those dropped, the best ones first."""
         return tuple(sorted(self.teachers, key=lambda one: (one.dropped is not None, -one.speed_up)))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether labels are mostly noise, as far as a look at the teachers tells."""
+        scores = [teacher.brier for teacher in self.teachers if teacher.brier is not None]
+        return bool(scores) and mostly_noise(self.head, self.outputs, min(scores))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from headstart.distill.first_look import check_logits
 from headstart.distill.heads.head import Head
 from headstart.distill.heads.layout import Layout
 from headstart.distill.heads.several import Names, outputs_of
-from headstart.distill.objective import build_objective
+from headstart.distill.objective import IGNORED, build_objective
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.evidence import Evidence, joined
 from headstart.distill.probing.student import StudentCopy
@@ -67,7 +67,7 @@ def ask_student(
     """Choose the rows to look at, and take down what the student says to them.
 
     Raises:
-        HeadstartError: There are no labels, or they do not fit.
+        HeadstartError: There are no labels, they do not fit, or they are the inputs' own tokens.
     """
     objective = build_objective("mse" if head == "values" else "kl", 1.0, head=head or "classes")
     layout = Layout(head, class_dim, objective)
@@ -75,6 +75,7 @@ def ask_student(
     said: list[list[Evidence]] = []
     names: Names = ()
     for inputs, labels in batches:
+        _refuse_own_tokens(inputs, labels)
         given = student.outputs(inputs)
         names, outputs = outputs_of(given.outline() if isinstance(given, Projection) else given, labels)
         shown = []
@@ -108,6 +109,19 @@ def ask_teacher(teacher: Teacher, asked: Asked, told: Callable[[int], None]) -> 
             said[place].append(_evidence(asked.layout, one, of_head, teacher.name))
         told(number + 1)
     return [joined(parts) for parts in said]
+
+
+def _refuse_own_tokens(inputs: Any, labels: Any) -> None:
+    """Labels of a causal model as the Trainer of transformers has them, which shifts them itself."""
+    tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+    if not isinstance(tokens, Tensor) or not isinstance(labels, Tensor) or tokens.shape != labels.shape:
+        return
+    labelled = labels != IGNORED
+    if labelled.any() and bool((labels == tokens)[labelled].all()):
+        raise HeadstartError(
+            "probe: the labels are the very tokens of the inputs, and a causal model is judged by the next ones; shift "
+            "them: labels = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]"
+        )
 
 
 def _shown(layout: Layout, outputs: Tensor, labels: Tensor, batches: int) -> Shown:

@@ -9,9 +9,10 @@ from headstart.distill.heads.head import Head
 
 MOST = 0.5  # of the steps: what distilling has been seen to save at most (1.96x, arXiv 2211.00683)
 LEAST = 0.15  # of the steps: who may save less is ahead for so short a time that students end up behind
-FEW = 100  # classes: with more, as in vocabularies, labels are mostly noise
+FEW = 100  # classes: with more, as in vocabularies, labels may be mostly noise
+NOISY = 0.5  # of the labels' pull: the Brier score of the best teacher, from which on most of what labels say is noise
 ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
-ENOUGH_OF_MANY = 1.5  # the same with many classes, of which a teacher spares more noise than it lacks knowledge
+ENOUGH_OF_NOISE = 1.5  # the same where labels are mostly noise, of which a teacher spares more than it lacks knowledge
 MORE = 1.5  # times the labels' noise: what asking has been seen to save, as a teacher tells more than labels average to
 RAREST = 4  # ask on every fourth step at least
 
@@ -73,17 +74,24 @@ def cadence(cost: float) -> int:
     return min(RAREST, math.floor(cost) + 1)
 
 
-def many_classes(head: Head, outputs: int) -> bool:
-    """Whether a row is one of so many classes that its label is mostly noise, as the next word of a text is.
+def mostly_noise(head: Head, outputs: int, brier: float | None) -> bool:
+    """Whether labels are mostly noise, as the next word of a text is.
+
+    Two things have to be so, as the score of a poor teacher is its own ignorance, and not the labels' noise.
 
     Args:
         head: What a row is.
-        outputs: How many a row has.
+        outputs: How many it has: of more than 100 classes.
+        brier: The best teacher's Brier score; None while it is not known: then it may be so.
+
+    Example:
+        >>> mostly_noise("classes", 30_000, 0.86), mostly_noise("classes", 1000, 0.34), mostly_noise("classes", 10, 0.6)
+        (True, False, False)
     """
-    return head == "classes" and outputs > FEW
+    return head == "classes" and outputs > FEW and (brier is None or brier >= NOISY)
 
 
-def reach_of(teacher: float | None, student: float | None, *, many: bool = False) -> float:
+def reach_of(teacher: float | None, student: float | None, *, noisy: bool = False) -> float:
     """How far a teacher stays ahead of a student, judged by the compute that went into both: a fraction.
 
     A student alone reaches what a model knows after about as much compute as went into that one. In our races
@@ -93,12 +101,12 @@ def reach_of(teacher: float | None, student: float | None, *, many: bool = False
     Args:
         teacher: FLOPs of the teacher's training; None: not known, and the best is hoped for.
         student: FLOPs of the student's training.
-        many: Whether there are many classes.
+        noisy: Whether labels are mostly noise: see `mostly_noise`.
 
     Example:
-        >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(3e15, 2e15, many=True), reach_of(None, 2e15)
+        >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(3e15, 2e15, noisy=True), reach_of(None, 2e15)
         (0.5, 1.0, 1.0, 1.0)
     """
     if teacher is None or not student:
         return 1.0
-    return min(1.0, teacher / student / (ENOUGH_OF_MANY if many else ENOUGH))
+    return min(1.0, teacher / student / (ENOUGH_OF_NOISE if noisy else ENOUGH))
