@@ -75,7 +75,9 @@ def at_all_positions(session: Session) -> Step:
     Cross-entropy is of the masked rows; the KL of all rows takes one pass over the logits (a Distiller of weight 1).
     """
     student, config, distill = session.student, session.recipe.train, session.recipe.distill
-    assert distill is not None and distill.temperature != "auto" and session.pool is not None
+    assert distill is not None and distill.temperature != "auto" and distill.weight != "auto"
+    assert session.pool is not None
+    weight = distill.weight
     optimizer = build_optimizer(student, config)
     distiller = Distiller(session.pool, total_steps=TOTAL_STEPS, stop=1.0, temperature=distill.temperature, weight=1.0)
 
@@ -87,7 +89,7 @@ def at_all_positions(session: Session) -> Step:
             logits = as_logits(session.task.forward(student, inputs))
         task = cross_entropy(logits.flatten(0, 1)[batch.inputs["masked_rows"]], batch.labels)
         divergence = distiller.loss(logits, inputs["input_ids"], inputs)
-        loss = (1.0 - distill.weight) * task + distill.weight * divergence
+        loss = (1.0 - weight) * task + weight * divergence
         session.accelerator.backward(loss)
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)

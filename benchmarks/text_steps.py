@@ -73,7 +73,7 @@ def by_hand(session: Session, logits_of: Callable[[nn.Module, dict[str, Tensor]]
     student, config, distill = session.student, session.recipe.train, session.recipe.distill
     teacher = session.pool.live[0].module if session.pool is not None else None
     optimizer = build_optimizer(student, config)
-    temperature = float(distill.temperature) if distill is not None else 1.0
+    temperature, weight = (float(distill.temperature), float(distill.weight)) if distill is not None else (1.0, 0.0)
 
     def step() -> Tensor:
         batch = session.task.batch(0, config.batch_size)
@@ -85,7 +85,7 @@ def by_hand(session: Session, logits_of: Callable[[nn.Module, dict[str, Tensor]]
                 targets = logits_of(teacher, batch.inputs) / temperature
             log_q, p = F.log_softmax(logits / temperature, dim=-1), F.softmax(targets, dim=-1)
             divergence = temperature**2 * F.kl_div(log_q, p, reduction="batchmean")
-            loss = (1.0 - distill.weight) * loss + distill.weight * divergence
+            loss = (1.0 - weight) * loss + weight * divergence
         torch.autograd.backward(loss)
         if config.clip_norm is not None:
             nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)

@@ -16,8 +16,9 @@ pytest.importorskip("lightning", reason="the loops it shares helpers with need l
 
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from headstart.adapters.vocabulary import share_tokens, tokens_of
+from headstart.adapters.vocabulary import share_tokens
 from headstart.distill import Teacher
+from headstart.distill.vocabulary import tokens_of
 from headstart.errors import TeacherError
 from tests.adapters.by_hand import OPEN, run, stacked
 from tests.adapters.tiny_models import model, rows

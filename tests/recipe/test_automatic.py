@@ -80,7 +80,7 @@ def test_misspelt() -> None:
         parse_recipe({**BASE, "distill": {"teachers": ["a"], "temperature": "automatic"}}, "here")
 
 
-CHOICE = Choice({"a": 1.0, "b": 0.0, "c": 0.4}, {"a": 1.5, "b": 10.0, "c": 1.0}, 2, 4.0, 0.7, 0.3, ())
+CHOICE = Choice({"a": 1.0, "b": 0.0, "c": 0.4}, {"a": 1.5, "b": 10.0, "c": 1.0}, 2, 4.0, 0.7, 0.4, 0.3, ())
 
 
 def test_what_a_choice_makes_of_it() -> None:
@@ -92,8 +92,10 @@ def test_what_a_choice_makes_of_it() -> None:
         {"spec": "c", "temperature": 2.0},
     ]
     assert (found.temperature, found.weights, found.every, found.weight) == (4.0, [1.0, 0.4], 2, 0.7)
-    assert (found.open_at, found.stop, found.cap) == (0.3, "auto", 1.0)
-    assert decided(open_, Choice(dict.fromkeys("abc", 0.0), {}, 1, 4.0, 0.5, None, ())) is None
+    assert (found.open_at, found.stop, found.cap) == (0.3, "auto", 0.4)
+    late = decided(open_.model_copy(update={"start": 0.5, "cap": 0.8}), CHOICE)
+    assert late is not None and late.cap == 0.5  # never before it begins
+    assert decided(open_, Choice(dict.fromkeys("abc", 0.0), {}, 1, 4.0, 0.5, 1.0, None, ())) is None
 
 
 def test_what_is_not_left_open_stays() -> None:
@@ -106,7 +108,7 @@ def test_what_is_not_left_open_stays() -> None:
 
 def test_fewer_teachers_are_drawn_where_fewer_are_left() -> None:
     given = Distill.model_validate({"teachers": ["a", "b", "c"], "draw": 3, "weights": "auto"})
-    found = decided(given, Choice({"a": 1.0, "b": 0.0, "c": 0.0}, {}, 1, 4.0, 0.5, None, ()))
+    found = decided(given, Choice({"a": 1.0, "b": 0.0, "c": 0.0}, {}, 1, 4.0, 0.5, 1.0, None, ()))
     assert found is not None and (found.draw, found.specs, found.weights) == (1, ["a"], None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 
-from headstart.adapters.model_head import inside
+from headstart.distill.vocabulary import inside
 
 # Causal models whose names transformers' own LOSS_MAPPING does not know.
 _CAUSAL = {

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from headstart.adapters.model_head import inside
-from headstart.adapters.vocabulary import tokens_of
 from headstart.distill import Teacher
 from headstart.distill.class_names import class_map, first_few
+from headstart.distill.vocabulary import inside, tokens_of
 from headstart.errors import TeacherError
 
 

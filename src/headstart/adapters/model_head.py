@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from headstart.distill.inputs import logits_in
 from headstart.distill.objective import IGNORED
+from headstart.distill.vocabulary import inside
 from headstart.errors import HeadstartError
 
 Logits: TypeAlias = Tensor | dict[str, Tensor]  # of one head, or of several by name
@@ -42,17 +43,6 @@ _CLASSIFIERS = (
     "ForTimeSeriesClassification",
 )
 _KINDS = {"regression": "values", "multi_label_classification": "labels", "single_label_classification": "classes"}
-
-
-def inside(model: Any) -> Any:
-    """The model inside `torch.compile` and PEFT.
-
-    Example:
-        >>> inside(nn.Linear(2, 3))
-        Linear(in_features=2, out_features=3, bias=True)
-    """
-    model = getattr(model, "_orig_mod", model)  # torch.compile's
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's
 
 
 def check_model(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from headstart.adapters.model_head import inside
+from headstart.distill.vocabulary import inside
 from headstart.errors import HeadstartError
 from headstart.generators import noted
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from headstart.adapters.model_head import inside
 from headstart.distill.inputs import wrapped_in
+from headstart.distill.vocabulary import inside
 
 _DECODER_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds")
 

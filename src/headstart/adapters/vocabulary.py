@@ -9,24 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.adapters.model_head import inside
 from headstart.distill import Teacher
 from headstart.distill.objective import IGNORED
-from headstart.distill.vocabulary import count_tokens
+from headstart.distill.vocabulary import count_tokens, inside, may_be_padded, tokens_of
 
-_PADDED_TO = 8  # of which sizes of padded vocabularies are multiples, for the sake of fast kernels
-
-
-def tokens_of(model: Any) -> int | None:
-    """How many tokens a language model has logits for; None where its logits are no tokens'."""
-    model = inside(model)
-    config: Any = getattr(model, "config", None)
-    if not hasattr(config, "get_text_config") or not hasattr(model, "get_output_embeddings"):
-        return None
-    if model.get_output_embeddings() is None:
-        return None
-    count = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-    return count if isinstance(count, int) else None
+_ROUNDED = 127  # what sizes are rounded up to is 128 at most in the libraries that we know
 
 
 def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: object) -> int | None:
@@ -35,8 +22,8 @@ def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: obj
     A vocabulary is padded at its end, so that those that all have are the first ones. Teachers with more are told to
     give these alone.
 
-    Other tokenizers are not taken for one: the larger vocabulary has to have a size that one is padded to, and one of
-    the special tokens has to be the same.
+    Other tokenizers are not taken for one: the sizes have to be such as padding makes (`may_be_padded`), and one of the
+    special tokens has to be the same.
 
     Args:
         student: The student.
@@ -95,7 +82,8 @@ def _may_be_padded(student: nn.Module, teacher: Teacher) -> bool:
         return True
     ours, theirs = _special_tokens(student), _special_tokens(teacher.module)
     named = ours.keys() & theirs.keys()
-    return max(own, other) % _PADDED_TO == 0 and (not named or any(ours[role] == theirs[role] for role in named))
+    alike = not named or any(ours[role] == theirs[role] for role in named)
+    return alike and may_be_padded(own, other, at_least=_ROUNDED)
 
 
 def _special_tokens(model: Any) -> dict[str, Any]:

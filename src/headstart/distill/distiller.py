@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill.asking.ask_teachers import Asked, Asking
+from headstart.distill.asking.shared_tokens import first_tokens
 from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
 from headstart.distill.first_look import check_class_dim, ignored_label, warn_of_sum, warn_of_task
 from headstart.distill.fused import fusable, linear_cross_entropy
@@ -141,6 +142,7 @@ class Distiller:
             source.check(self.use)
         self._by_row = fusable(self._objective)
         self._fusable = self._by_row and not any(source.sparse for source in pool.teachers)
+        self._tokens: int | None = None  # to distil of a language model's; from the first distilled batch on
         self._step = 0
         self._ignored: int | None = None  # the task loss's own label for none, beside -100
         self.last: LastCall | None = None
@@ -335,12 +337,13 @@ class Distiller:
         scale = self._scale
         active = scale > 0.0 and torch.is_grad_enabled()
         if isinstance(logits, Projection):
-            if isinstance(labels, Tensor) and self._by_row:
+            if isinstance(labels, Tensor) and self._by_row and not (active and self._cuts(len(logits.weight))):
                 weight = self.weight * scale if active else 0.0
                 return self._projected(logits, labels, inputs, weight, label_smoothing, num_items, keys)
             logits = as_logits(logits)
         names, outputs = self._heads(logits, labels)
-        if not active or not self._fusable or names or not is_class_index(given := outputs[0].labels):
+        fusable = active and self._fusable and not names and not self._cuts(outputs[0].logits.shape[-1])
+        if not fusable or not is_class_index(given := outputs[0].labels):
             task = task_loss(outputs, self._objective, label_smoothing=label_smoothing, num_items=num_items)
             if (opening := self._awaits()) is not None:
                 opening.observe(outputs)
@@ -444,10 +447,18 @@ class Distiller:
     ) -> Tensor:
         self._check_first(task, outputs, num_items)
         weight = self.weight * scale
+        if not names and self._cuts(outputs[0].logits.shape[-1]):
+            outputs = [first_tokens(outputs[0], self._tokens or 0)]
         asked = self._ask(names, outputs, inputs, keys)
         distill = distillation_loss(asked, self._objective, outputs, num_items)
         self._remember(asked[0], weight, task.detach(), distill.detach())
         return (1.0 - weight) * task + weight * distill
+
+    def _cuts(self, own: int) -> bool:
+        """Whether teachers know only the first of so many tokens of the student's; those that know more give these."""
+        if self._tokens is None:
+            self._tokens = self._teachers().share_tokens(own)
+        return self._tokens < own
 
     def _check_first(self, task: Tensor, outputs: list[Output], num_items: Count | None) -> None:
         """What the first distilled batch tells of the task loss, and of what it was called with."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.distill.probing import CAP, Choice
+from headstart.distill.stopping import latest_stop
 from headstart.recipe.distill_section import Distill
 from headstart.teachers import TeacherEntry
 
@@ -76,6 +77,9 @@ def decided(distill: Distill, choice: Choice) -> Distill | None:
             return None
     decisions = {"open_at": choice.open_at, "every": choice.every, "weight": choice.weight}
     update |= {key: value for key, value in decisions.items() if key in undecided}
+    if "open_at" in undecided and distill.stop == WORD:
+        shortest = distill.start + distill.ramp_up + distill.ramp_down
+        update["cap"] = max(shortest, min(latest_stop(WORD, distill.cap), choice.cap))
     entries = [distill.teachers[place] for place in kept]
     if "temperature" in undecided:
         update["temperature"] = choice.temperature

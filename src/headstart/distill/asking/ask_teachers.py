@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headstart.distill.asking.part_of_batch import Part, first_part
 from headstart.distill.asking.prefetch import Early
+from headstart.distill.asking.shared_tokens import share_tokens_with
 from headstart.distill.asking.written_inputs import check_unwritten
 from headstart.distill.first_look import check_logits, check_same_numbers
 from headstart.distill.heads.layout import Layout
@@ -116,6 +117,16 @@ class Asking:
         """Forget what was started, as a step is over."""
         self._early.drop()
         self._watch.end()
+
+    def share_tokens(self, own: int) -> int:
+        """See `share_tokens_with`; what was started is forgotten where it is of other tokens."""
+        if not self._layout.may_be_tokens:
+            return own
+        before = [teacher.classes for teacher in self.pool.live]
+        shared = share_tokens_with(self.pool, own)
+        if [teacher.classes for teacher in self.pool.live] != before:
+            self._early.drop()
+        return shared
 
     def ask(
         self,

@@ -113,6 +113,11 @@ class Layout:
         return self.head is None and self._compares_classes
 
     @property
+    def may_be_tokens(self) -> bool:
+        """Whether the last dimension may be a vocabulary."""
+        return self._classes and self.class_dim in (None, -1)
+
+    @property
     def _classes(self) -> bool:
         return self.head in (None, "classes")
 

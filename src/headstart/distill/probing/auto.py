@@ -104,7 +104,7 @@ def auto(
     if not classes:
         settings |= {"stop": FIXED}
     else:
-        settings |= {"stop": "auto", "cap": CAP} | ({} if warmup is None else {"warmup": warmup})
+        settings |= {"stop": "auto", "cap": min(CAP, choice.cap)} | ({} if warmup is None else {"warmup": warmup})
         settings |= {} if choice.open_at is None else {"open_at": choice.open_at}
     return Auto(found, choice, _asked(pool, choice, seed), settings | {"every": choice.every})
 

@@ -27,6 +27,7 @@ class Choice:
         every: Ask on every k-th step of the window.
         temperature: T of the loss, of teachers so calibrated.
         weight: Of the loss.
+        cap: The fraction of training at which the window closes at the latest.
         open_at: The student's Brier score at which the window opens; None: at once.
         reasons: Sentences, for people.
     """
@@ -36,6 +37,7 @@ class Choice:
     every: int
     temperature: float
     weight: float
+    cap: float
     open_at: float | None
     reasons: tuple[str, ...]
 
@@ -76,11 +78,14 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     every = cadence(cost)
     temperature = SOFT if probe.outputs <= FEW else HARD
     weight = HEAVY if probe.noisy else LIGHT
-    open_at = _open_at(asked, weights)
+    open_at, cap = _open_at(asked, weights), _cap(asked, weights)
     reasons = _reasons(probe, weights, temperatures, every, cost, open_at)
     if asked:
         reasons = (*reasons, _of_the_loss(probe, temperature, weight))
-    return Choice(weights, temperatures, every, temperature, weight, open_at, reasons)
+    if cap < 1.0:
+        ahead = f"from {cap:.0%} of training on the student knows as much, by what went into both: no asking from there"
+        reasons = (*reasons, ahead)
+    return Choice(weights, temperatures, every, temperature, weight, cap, open_at, reasons)
 
 
 def _of_the_loss(probe: Probe, temperature: float, weight: float) -> str:
@@ -99,6 +104,13 @@ def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | No
     total = sum(weights[teacher.name] for teacher in asked)
     mean = sum(weights[one.name] * (score or 0.0) for one, score in zip(asked, scores, strict=True)) / total
     return float(f"{max(_BEST, mean):.{_DIGITS}g}") if mean < _WORST else None
+
+
+def _cap(asked: list[TeacherProbe], weights: dict[str, float]) -> float:
+    """The mean of how long each stays ahead."""
+    total = sum(weights[teacher.name] for teacher in asked)
+    mean = sum(weights[one.name] * one.until for one in asked) / total if total else 1.0
+    return float(f"{mean:.2g}")
 
 
 def _weight(gain: float, best: float) -> float:

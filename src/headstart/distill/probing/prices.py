@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headstart.distill.heads.head import Head
 from headstart.distill.pool.teacher import Teacher
@@ -41,18 +41,21 @@ class Prices:
         return Window(self.window.start, self.window.stop).distilled_steps(10_000) / 10_000
 
     def worth(self, name: str, cost: float | None, time: float | None, knowledge: float = 1.0) -> Worth:
-        """Of a teacher; by default of one that knows as much as any."""
+        """Of a teacher; by default of one that knows as much as any.
+
+        Where labels are mostly noise it is asked from the beginning on, and no longer than it is ahead: students that
+        were taught on by teachers of their own compute came to these teachers' loss, and hung there.
+        """
         known = self.step_flops is not None and self.total_steps is not None
         whole = float(self.step_flops or 0) * (self.total_steps or 0) if known else None
         price = cost if cost is not None else time
         assert price is not None
-        return worth_of(
-            knowledge=knowledge,
-            reach=reach_of(self.trained.get(name), whole, noisy=self.noisy),
-            cost=price,
-            share=self.share,
-            every=int(self.window.every),
+        reach = reach_of(self.trained.get(name), whole, noisy=self.noisy)
+        until = reach if self.noisy else 1.0
+        worth = worth_of(
+            knowledge=knowledge, reach=reach, cost=price, share=self.share * until, every=int(self.window.every)
         )
+        return replace(worth, until=until)
 
     def all_hopeless(self, turns: Sequence[Turn]) -> bool:
         """Whether none of so many teachers can be worth its cost, whatever it knows."""

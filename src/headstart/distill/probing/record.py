@@ -32,6 +32,7 @@ class TeacherProbe:
         break_even: The fraction of steps that it must save so that asking it pays.
         saving: The fraction that it may save, by the rule of `worth_of`.
         speed_up: How many times as fast training may get by that, the cost counted in; teachers are ranked by it.
+        until: The fraction of training at which the student has caught up with it, by the compute of both.
         dropped: Why it is of no use; None where it is.
         grace: The score of GRACE, lower is better, where it was asked for.
     """
@@ -51,6 +52,7 @@ class TeacherProbe:
     dropped: str | None = None
     grace: float | None = None
     brier: float | None = None
+    until: float = 1.0
 
     @property
     def open_at(self) -> float | None:
@@ -168,6 +170,7 @@ def teacher_probe(name: str, worth: Worth, *, dropped: str | None = None, **meas
         break_even=worth.break_even,
         saving=worth.saving,
         speed_up=worth.speed_up,
+        until=worth.until,
         dropped=dropped,
         **(fields | measured),
     )

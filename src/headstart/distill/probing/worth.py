@@ -12,7 +12,7 @@ LEAST = 0.15  # of the steps: who may save less is ahead for so short a time tha
 FEW = 100  # classes: with more, as in vocabularies, labels may be mostly noise
 NOISY = 0.5  # of the labels' pull: the Brier score of the best teacher, from which on most of what labels say is noise
 ENOUGH = 3.0  # times the compute of the student's training: what a teacher's training takes that is ahead to the end
-ENOUGH_OF_NOISE = 1.5  # the same where labels are mostly noise, of which a teacher spares more than it lacks knowledge
+ENOUGH_OF_NOISE = 2.0  # the same where labels are mostly noise, of which a teacher spares more than it lacks knowledge
 MORE = 1.5  # times the labels' noise: what asking has been seen to save, as a teacher tells more than labels average to
 RAREST = 4  # ask on every fourth step at least
 
@@ -28,6 +28,7 @@ class Worth:
         every: On which steps of the window it is asked.
         break_even: The fraction of steps to be saved.
         saving: The fraction that may be saved.
+        until: The fraction of training at which the student has caught up with it; asking on would hold it back.
         speed_up: g / (1 + rho f) with that.
 
     Example:
@@ -39,6 +40,7 @@ class Worth:
     every: int
     break_even: float
     saving: float
+    until: float = 1.0
 
     @property
     def speed_up(self) -> float:
@@ -96,7 +98,7 @@ def reach_of(teacher: float | None, student: float | None, *, noisy: bool = Fals
 
     A student alone reaches what a model knows after about as much compute as went into that one. In our races
     (docs/defaults.md) teachers of twice the student's compute helped no more on images, those of three times did. Where
-    labels are mostly noise, one of half as much helps for as long.
+    labels are mostly noise, one of twice the compute does.
 
     Args:
         teacher: FLOPs of the teacher's training; None: not known, and the best is hoped for.
@@ -105,7 +107,7 @@ def reach_of(teacher: float | None, student: float | None, *, noisy: bool = Fals
 
     Example:
         >>> reach_of(3e15, 2e15), reach_of(9e15, 2e15), reach_of(3e15, 2e15, noisy=True), reach_of(None, 2e15)
-        (0.5, 1.0, 1.0, 1.0)
+        (0.5, 1.0, 0.75, 1.0)
     """
     if teacher is None or not student:
         return 1.0
