@@ -1,10 +1,11 @@
 """Asks an OpenAI-compatible server for the log-probabilities of a recipe's text, for `headstart cache --import`.
 
-    headstart cache recipes/clm-small-text.yaml --prompts prompts.jsonl
+    headstart cache recipes/clm-small-text.yaml data.documents_apart=false --prompts prompts.jsonl
     python examples/cache_from_endpoint.py prompts.jsonl answers.jsonl --url http://localhost:8000/v1 --model NAME
-    headstart cache recipes/clm-small-text.yaml --import answers.jsonl --out runs/served
-    headstart train recipes/clm-small-text.yaml distill.cache=runs/served --out runs/taught
+    headstart cache recipes/clm-small-text.yaml data.documents_apart=false --import answers.jsonl --out runs/served
+    headstart train recipes/clm-small-text.yaml data.documents_apart=false distill.cache=runs/served --out runs/taught
 
+A server that is given a sequence sees all documents in it; with data.documents_apart=false the student does so, too.
 The server's model must have the recipe's tokenizer. Start vLLM with --no-enable-prefix-caching, as it tells nothing of
 tokens that it has in its cache; other servers are asked in OpenAI's own way by --echo. The same command goes on where
 it was stopped.
@@ -30,7 +31,7 @@ def ask(tokens):
     """What the server says of a sequence: of each token, how probable it was and what else might have come."""
     how = {"echo": True, "logprobs": args.top, "max_tokens": 0, "return_tokens_as_token_ids": True}
     if not args.echo:
-        how = {"prompt_logprobs": args.top, "max_tokens": 1}
+        how = {"prompt_logprobs": args.top, "max_tokens": 1, "return_token_ids": True}
     body = {"model": args.model, "prompt": tokens, "temperature": 1.0, "add_special_tokens": False, **how}
     request = urllib.request.Request(
         f"{args.url.rstrip('/')}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}

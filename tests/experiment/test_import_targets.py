@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,21 +18,22 @@ from torch import Tensor
 
 pytest.importorskip("transformers", reason="needs transformers: pip install 'headstart[text]'")
 
-from headstart.cache import Keep
-from headstart.distill import Teacher
-from headstart.distill.targets.sparse import top_k_target
+from headstart.cache import CachedTeacher, Keep
+from headstart.cache.formats import TopKRows
+from headstart.cache.reader import CacheFile
+from headstart.distill.targets.source import Keys
+from headstart.distill.targets.sparse import TopK, top_k_target
 from headstart.errors import RecipeError, TeacherError
 from headstart.experiment.fill_cache import cache_recipe
 from headstart.experiment.import_targets import import_targets, write_prompts
 from headstart.recipe.recipe import Recipe
-from headstart.teachers import load_teacher
 from headstart.train.run import train
 from headstart.train.session import Session
 from tests.tiny import weight_bits
 from tests.train.test_causal_lm import recipe, smaller
 from tests.train.test_masked_lm import write_text
 
-K = 4
+K, CLASSES = 4, 292
 Records = list[dict[str, Any]]
 
 
@@ -46,31 +48,40 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def teacher(text: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("import") / "teacher"
-    train(smaller(text), folder)
+    train(not_apart(smaller(text)), folder)
     return str(folder)
 
 
 def taught(text: Path, name: str, **more: Any) -> Recipe:
+    """Of sequences that hold several documents, which nobody keeps apart."""
     distill = {"teachers": [name], "stop": 0.25, "temperature": 1.0, "weight": 0.5, **more}
-    return recipe(text, distill=distill)
+    return not_apart(recipe(text, distill=distill))
+
+
+def not_apart(given: Recipe) -> Recipe:
+    return given.model_copy(update={"data": given.data.model_copy(update={"documents_apart": False})})
 
 
 @pytest.fixture(scope="module")
-def told(text: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """What the teacher says of every sequence that is asked for: the form of ours."""
+def ours(text: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that we wrote ourselves."""
+    folder = tmp_path_factory.mktemp("ours") / "cache"
+    cache_recipe(taught(text, teacher), folder, keep=Keep("top-k", K))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(text: Path, teacher: str, ours: Path, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """What our cache holds of every sequence that is asked for, read back: the form of ours."""
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
     count = write_prompts(taught(text, "served"), path)
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(records) == count == 3 * 8 == len({record["sample"] for record in records})
-    served: Teacher = load_teacher(teacher, tokenizer=Session(smaller(text)).task.corpus.tokenizer)  # type: ignore[attr-defined]
-    rows = torch.arange(16 * count).view(count, 16)[:, :-1].flatten()
-    tokens = torch.tensor([record["input_ids"] for record in records])
-    positions = Session(taught(text, teacher)).task  # documents are apart, as the student has them
-    inputs, _ = positions._shifted(tokens)  # type: ignore[attr-defined]
-    assert torch.equal(inputs["next_token_rows"], rows)
-    logprobs = served.logits(inputs).log_softmax(-1).view(count, 15, -1)
-    for record, one in zip(records, logprobs, strict=True):
-        values, ids = one.topk(K)
+    samples = torch.tensor([record["sample"] for record in records])
+    target = CachedTeacher(ours, teacher).targets(None, Keys(samples, epoch=0))
+    assert isinstance(target, TopK) and target.classes == CLASSES
+    logprobs = target.logits.float().log_softmax(-1)[:, :-1].view(count, 15, K)  # the last class is all the others
+    for record, ids, values in zip(records, target.indices.view(count, 15, K), logprobs, strict=True):
         record |= {"token_ids": ids.tolist(), "logprobs": values.tolist()}
     return records
 
@@ -134,14 +145,23 @@ def packed(numbers: list[int], bits: int) -> list[int]:
     return [int(stream[place : place + 8], 2) for place in range(0, len(stream), 8)]
 
 
+def with_own(record: dict[str, Any]) -> list[dict[int, float]]:
+    """Servers list the text's own token, too. What that had is not in our cache; it shares what is left alike."""
+    entries = []
+    for token, ids, values in zip(record["input_ids"][1:], record["token_ids"], record["logprobs"], strict=True):
+        left = (1.0 - math.fsum(map(math.exp, values))) / (CLASSES - K)
+        entries.append({token: math.log(left)} | dict(zip(ids, values, strict=True)))
+    return entries
+
+
 def vllm(record: dict[str, Any]) -> dict[str, Any]:
     """As its completions endpoint answers with prompt_logprobs, in a batch's output."""
     entries = [
         {
             str(token): {"logprob": value, "rank": rank, "decoded_token": "?"}
-            for rank, (token, value) in enumerate(pairs)
+            for rank, (token, value) in enumerate(entry.items())
         }
-        for pairs in (zip(*pair, strict=True) for pair in zip(record["token_ids"], record["logprobs"], strict=True))
+        for entry in with_own(record)
     ]
     choice = {"index": 0, "text": "", "prompt_logprobs": [None, *entries], "prompt_token_ids": record["input_ids"]}
     return {
@@ -152,11 +172,9 @@ def vllm(record: dict[str, Any]) -> dict[str, Any]:
 
 def openai(record: dict[str, Any]) -> dict[str, Any]:
     """As an OpenAI-compatible completions endpoint answers with echo and logprobs, tokens by their numbers."""
-    entries = [
-        {f"token_id:{token}": value for token, value in zip(*pair, strict=True)}
-        for pair in zip(record["token_ids"], record["logprobs"], strict=True)
-    ]
-    choice = {"logprobs": {"top_logprobs": [None, *entries], "tokens": ["?"] * 16}}
+    entries = [{f"token_id:{token}": value for token, value in entry.items()} for entry in with_own(record)]
+    tokens = [f"token_id:{token}" for token in record["input_ids"]]
+    choice = {"logprobs": {"top_logprobs": [None, *entries], "tokens": tokens}}
     return {"sample": record["sample"], "input_ids": record["input_ids"], "choices": [choice]}
 
 
@@ -173,11 +191,10 @@ def save(path: Path, records: Records) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(text: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def expected(text: Path, teacher: str, ours: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The weights of a run that reads what we cached ourselves."""
-    folder = tmp_path_factory.mktemp("ours")
-    cache_recipe(taught(text, teacher), folder / "cache", keep=Keep("top-k", K))
-    train(taught(text, teacher, cache=str(folder / "cache")), folder / "run")
+    folder = tmp_path_factory.mktemp("expected")
+    train(taught(text, teacher, cache=str(ours)), folder / "run")
     return weight_bits(folder / "run")
 
 
@@ -275,18 +292,125 @@ def test_a_vocabulary_of_more_tokens_is_refused(text: Path, told: Records, tmp_p
         import_targets(taught(text, "served"), tmp_path / "cache", [file])
 
 
-def test_probabilities_that_somebody_has_made_sum_to_one_are_told_of(
+def divided(record: dict[str, Any], places: int = 15) -> dict[str, Any]:
+    whole = torch.tensor(record["logprobs"], dtype=torch.float64).log_softmax(-1).tolist()
+    return {**record, "logprobs": [*whole[:places], *record["logprobs"][places:]]}
+
+
+def test_probabilities_that_somebody_has_made_sum_to_one_are_refused(
     text: Path, told: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = [
-        {**record, "logprobs": torch.tensor(record["logprobs"], dtype=torch.float64).log_softmax(-1).tolist()}
-        for record in told
-    ]
-    for records, count in ((told, 0), (whole, 1)):
-        caplog.clear()
+    """Also where one sequence alone is like that, or one place is not; but not where a file says that it is so."""
+    whole = [divided(record) for record in told]
+    for records in (whole, [whole[0], *told[1:]], [divided(told[0], places=14), *told[1:]]):
         file = save(tmp_path / "targets.parquet", [axolotl(record) for record in records])
-        import_targets(taught(text, "served"), tmp_path / str(count), [file])
-        assert sum("divided by their sum (axolotl does" in line for line in caplog.messages) == count
+        with pytest.raises(
+            TeacherError, match=r"the probabilities sum to 1 .*axolotl does .* say so .* complete: true"
+        ):
+            import_targets(taught(text, "served"), tmp_path / "cache", [file])
+    file = save(tmp_path / "complete.parquet", [axolotl(record) | {"complete": True} for record in whole])
+    assert import_targets(taught(text, "served"), tmp_path / "complete", [file]).exists()
+    assert not caplog.messages
+    file = save(tmp_path / "some.parquet", [divided(told[0], places=3), *told[1:]])
+    assert import_targets(taught(text, "served"), tmp_path / "some", [file]).exists()
+    assert [line for line in caplog.messages if "at 3 of 360 places the probabilities sum to 1" in line]
+
+
+def test_a_list_of_all_classes_is_taken_but_for_the_last(text: Path, told: Records, tmp_path: Path) -> None:
+    logits = torch.randn(15, CLASSES, generator=torch.Generator().manual_seed(0))
+    values, ids = logits.log_softmax(-1).topk(CLASSES)
+    every = [{**record, "token_ids": ids.tolist(), "logprobs": values.tolist()} for record in told]
+    path = import_targets(taught(text, "served"), tmp_path / "cache", [save(tmp_path / "all.jsonl", every)])
+    rows = CacheFile(path).header.rows
+    assert isinstance(rows, TopKRows) and rows.k == CLASSES - 1
+
+
+def knowing(told: Records, off: int) -> Records:
+    """What one who is right in half of the cases would say, put some places later."""
+    generator = torch.Generator().manual_seed(0)
+    records = []
+    for record in told:
+        ids = torch.tensor(record["input_ids"])[1:].roll(off)
+        ids = torch.where(torch.rand(15, generator=generator) < 0.5, ids, (ids + 100) % CLASSES)
+        pairs = torch.stack([ids, (ids + 1) % CLASSES], 1)
+        records.append({**record, "token_ids": pairs.tolist(), "logprobs": [[math.log(0.5), math.log(0.1)]] * 15})
+    return records
+
+
+def test_targets_one_place_off_are_refused_in_each_file(text: Path, told: Records, tmp_path: Path) -> None:
+    for off, message in ((1, "one place too late"), (-1, "one place too early")):
+        wrong, right = knowing(told, off), knowing(told, 0)
+        for name, records in (("all", [wrong]), ("half", [right[:12], wrong[12:]])):
+            files = [save(tmp_path / f"{name}-{part}.jsonl", some) for part, some in enumerate(records)]
+            with pytest.raises(TeacherError, match=rf"{files[-1].name}: over \d+ places .* {message}"):
+                import_targets(taught(text, "served"), tmp_path / "cache", files)
+    file = save(tmp_path / "right.jsonl", knowing(told, 0))
+    assert import_targets(taught(text, "served"), tmp_path / "right", [file]).exists()
+
+
+def test_small_files_that_are_off_are_judged_together(text: Path, told: Records, tmp_path: Path) -> None:
+    files = [save(tmp_path / f"{place}.jsonl", [record]) for place, record in enumerate(knowing(told, 1))]
+    with pytest.raises(TeacherError, match=r"0\.jsonl, .*: over 336 places .* one place too late"):
+        import_targets(taught(text, "served"), tmp_path / "cache", files)
+
+
+def cut(record: dict[str, Any], counts: dict[int, int]) -> dict[str, Any]:
+    def shorter(name: str) -> list[Any]:
+        return [one[: counts.get(place, K)] for place, one in enumerate(record[name])]
+
+    return {**record, "token_ids": shorter("token_ids"), "logprobs": shorter("logprobs")}
+
+
+def test_a_few_places_do_not_cut_all_others_short(
+    text: Path, told: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    file = save(tmp_path / "one.jsonl", [told[0], cut(told[1], {6: 1}), *told[2:]])
+    sample = told[1]["sample"]
+    message = rf"1 of 360 places list fewer than the usual 4 classes; the fewest, 1, place 6 of sample {sample} \("
+    with pytest.raises(TeacherError, match=message):
+        import_targets(taught(text, "served"), tmp_path / "cache", [file])
+    caplog.clear()
+    file = save(tmp_path / "two.jsonl", [told[0], cut(told[1], {6: 2}), *told[2:]])
+    path = import_targets(taught(text, "served"), tmp_path / "two", [file])
+    assert any("place 6 of sample" in line and "Only the 2 most probable" in line for line in caplog.messages)
+    rows = CacheFile(path).header.rows
+    assert isinstance(rows, TopKRows) and rows.k == 2
+    caplog.clear()
+    import_targets(taught(text, "served"), tmp_path / "all", [save(tmp_path / "all.jsonl", told)])
+    assert [line for line in caplog.messages if "the 4 most probable classes of each place are kept" in line]
+
+
+def test_a_sequence_that_occurs_twice_needs_no_samples(tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    words = "one two three four five six seven eight nine ten eleven twelve "
+    for split in ("train", "test"):
+        (folder / f"{split}.txt").write_text(words * 400, encoding="utf-8")
+    given = taught(folder, "served", stop=1.0)
+    prompts = tmp_path / "prompts.jsonl"
+    write_prompts(given, prompts)
+    records = [json.loads(line) for line in prompts.read_text().splitlines()]
+    different = {tuple(record["input_ids"]): record for record in records}
+    assert len(different) < len(records)
+    place = {"token_ids": [[1, 2]] * 15, "logprobs": [[-0.7, -1.5]] * 15}
+    file = save(tmp_path / "targets.jsonl", [{"input_ids": tokens, **place} for tokens in different])
+    assert import_targets(given, tmp_path / "cache", [file]).exists()
+
+
+def test_packed_documents_that_the_student_sees_apart_are_refused(text: Path, told: Records, tmp_path: Path) -> None:
+    given = recipe(text, distill={"teachers": ["served"], "stop": 0.25, "temperature": 1.0})
+    message = (
+        r"documents_apart=true: of the 24 sequences that the run distils on \d+ hold more than one document, .*=false"
+    )
+    with pytest.raises(RecipeError, match=message):
+        write_prompts(given, tmp_path / "prompts.jsonl")
+    with pytest.raises(RecipeError, match=message):
+        import_targets(given, tmp_path / "cache", [save(tmp_path / "targets.jsonl", told)])
+    assert not (tmp_path / "prompts.jsonl").exists()
+    alone = write_text(tmp_path / "alone")  # one document, so that there is nothing to be kept apart
+    apart = recipe(alone, distill={"teachers": ["served"], "stop": 0.25, "temperature": 1.0})
+    assert write_prompts(apart, tmp_path / "prompts.jsonl") == 24
 
 
 def test_recipes_that_such_targets_are_not_good_for_are_refused(text: Path, tmp_path: Path) -> None:

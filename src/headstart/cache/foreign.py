@@ -10,7 +10,8 @@ Known forms of a record, a row of a parquet file or a line of a JSONL file:
 
 Of the last two an entry is of the token where it stands, and so of the place before; of axolotl's in files whose mask
 leaves out the first token, and of the next one where it leaves out the last. A record may say which sample it is
-(`sample`, or a batch's `custom_id`); a server's answer may lie in `response`, or there in `body`.
+(`sample`, or a batch's `custom_id`), and that all classes that it does not list have no probability (`complete: true`);
+a server's answer may lie in `response`, or there in `body`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from headstart.cache.distillkit import Compression, following_of, read_compression
+from headstart.cache.foreign_server import TokenOf, check_same_tokens, following_of_server
 from headstart.errors import TeacherError
 
-TokenOf = Callable[[str], int | None]  # from a token's text to its number; None: unknown, or several have that text
+__all__ = ["TokenOf", "Told", "read_told"]
+
 _Following = list[tuple[Sequence[int], Sequence[float]]]
 
 
@@ -38,12 +41,14 @@ class Told:
         sample: Which of the training text it is, where the record says so.
         tokens: The sequence, where the record holds it.
         following: For each place but the last the classes, and their log-probabilities.
+        complete: Whether the record says (`complete: true`) that all other classes have no probability.
     """
 
     where: str
     sample: int | None
     tokens: Sequence[int] | None
     following: Sequence[tuple[Sequence[int], Sequence[float]]]
+    complete: bool = False
 
 
 def read_told(path: str | Path, token_of: TokenOf) -> Iterator[Told]:
@@ -90,9 +95,8 @@ def _told(record: Mapping[str, Any], where: str, token_of: TokenOf, settings: Ca
         )
     answer = _answer(record)
     following: Sequence[tuple[Sequence[int], Sequence[float]]]
-    tokens, length = record.get("input_ids", answer.get("prompt_token_ids")), None
-    if tokens is not None:
-        tokens, length = [int(token) for token in tokens], len(tokens)
+    tokens = _tokens(record, answer, where)
+    length = None if tokens is None else len(tokens)
     if "target_logprobs" in record:
         following = _of_axolotl(record, where)
     elif "compressed_logprobs" in record:
@@ -101,11 +105,21 @@ def _told(record: Mapping[str, Any], where: str, token_of: TokenOf, settings: Ca
         following = [*zip(record["token_ids"], record["logprobs"], strict=True)]
         following = following[:-1] if len(following) == length else following
     elif answer.get("choices"):
-        following = _of_server(answer["choices"][0], where, token_of)
-        tokens = tokens if tokens is not None else answer["choices"][0].get("prompt_token_ids")
+        following = following_of_server(answer["choices"][0], tokens, where, token_of)
     else:
         raise TeacherError(f"{where}: no known form, with {', '.join(record) or 'nothing'}; docs/cache.md lists them")
-    return Told(where, _sample(record), tokens, following)
+    return Told(where, _sample(record), tokens, following, complete=record.get("complete") is True)
+
+
+def _tokens(record: Mapping[str, Any], answer: Mapping[str, Any], where: str) -> list[int] | None:
+    """The sequence, from the record or from the server, which have to agree."""
+    choice = (answer.get("choices") or [{}])[0]
+    prompt = answer.get("prompt_token_ids")
+    prompt = choice.get("prompt_token_ids") if prompt is None else prompt
+    given = record.get("input_ids")
+    check_same_tokens(given, prompt, where)
+    tokens = prompt if given is None else given
+    return None if tokens is None else [int(token) for token in tokens]
 
 
 def _answer(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,41 +148,3 @@ def _of_axolotl(record: Mapping[str, Any], where: str) -> _Following:
             "one need one"
         )
     return entries[wanted]
-
-
-def _of_server(choice: Mapping[str, Any], where: str, token_of: TokenOf) -> list[tuple[list[int], list[float]]]:
-    entries, number_of = choice.get("prompt_logprobs"), _of_number
-    if entries is None:
-        entries, number_of = (choice.get("logprobs") or {}).get("top_logprobs"), lambda key: _of_text(key, token_of)
-    if entries is None:
-        raise TeacherError(
-            f"{where}: the answer has neither prompt_logprobs nor logprobs.top_logprobs; ask for those of the prompt "
-            "(vLLM: prompt_logprobs=k; OpenAI's completions: echo=true, logprobs=k)"
-        )
-    return [_entry(entry, place, where, number_of) for place, entry in enumerate(entries) if place]
-
-
-def _entry(
-    entry: Mapping[str, Any] | None, place: int, where: str, number_of: TokenOf
-) -> tuple[list[int], list[float]]:
-    if not entry:
-        raise TeacherError(f"{where}: there is nothing of token {place}; all tokens but the first need a target")
-    found: dict[int, float] = {}
-    for key, value in entry.items():
-        number = number_of(str(key))
-        if number is None:
-            raise TeacherError(
-                f"{where}: token {place}: {key!r} is the text of no token, or of several; have the server give their "
-                "numbers (vLLM: return_tokens_as_token_ids=true)"
-            )
-        found[number] = float(value["logprob"] if isinstance(value, Mapping) else value)
-    return list(found), list(found.values())
-
-
-def _of_number(key: str) -> int | None:
-    return int(key) if key.isdecimal() else None
-
-
-def _of_text(key: str, token_of: TokenOf) -> int | None:
-    name, colon, number = key.partition(":")
-    return int(number) if colon and name == "token_id" and number.isdecimal() else token_of(key)

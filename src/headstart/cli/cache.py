@@ -56,10 +56,10 @@ def cache(
     With --by view also those of another data.seed, longer ones, and ones with a wider window.
 
     A causal language model's log-probabilities can come from a server or another project instead: --prompts writes
-    what to ask it for, --import reads the answers.
+    what to ask it for, --import reads the answers. A server sees all documents of a sequence, and so must the student.
 
-    [bold]headstart cache recipes/clm-small-text.yaml --prompts prompts.jsonl[/]
-    [bold]headstart cache recipes/clm-small-text.yaml --import answers.jsonl --out runs/served[/]
+    [bold]headstart cache recipes/clm-small-text.yaml data.documents_apart=false --prompts prompts.jsonl[/]
+    [bold]headstart cache recipes/clm-small-text.yaml data.documents_apart=false --import answers.jsonl[/]
     """
     changes = overrides or []
     if prompts is not None:

@@ -77,3 +77,20 @@ def positions_in_documents(tokens: Tensor, first: int) -> Tensor:
     place = torch.arange(tokens.shape[1], device=tokens.device)
     begin = torch.where(tokens == first, place, 0).cummax(1).values
     return place - begin
+
+
+def hold_several_documents(tokens: Tensor, first: int) -> Tensor:
+    """Which sequences have a place of a second document from which a token is predicted.
+
+    Args:
+        tokens: `[batch, length]` of int64.
+        first: The token that begins a document.
+
+    Returns:
+        `[batch]` of bool.
+
+    Example:
+        >>> hold_several_documents(torch.tensor([[0, 7, 8, 9], [7, 8, 9, 0], [7, 0, 8, 9]]), first=0).tolist()
+        [False, False, True]
+    """
+    return (tokens[:, 1:-1] == first).any(1)

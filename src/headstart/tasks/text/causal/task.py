@@ -18,7 +18,7 @@ from headstart.tasks.task import Batch, Evaluation
 from headstart.tasks.text.causal.head import ROWS
 from headstart.tasks.text.causal.model_config import build_causal_config
 from headstart.tasks.text.causal.models import build_causal_model, load_causal_checkpoint
-from headstart.tasks.text.causal.packing import positions_in_documents
+from headstart.tasks.text.causal.packing import hold_several_documents, positions_in_documents
 from headstart.tasks.text.causal.tokenizer import boundary, read_causal_tokenizer
 from headstart.tasks.text.config import ClmData, ClmModel
 from headstart.tasks.text.corpus import Corpus
@@ -113,6 +113,10 @@ class CausalLM(PackedText):
     def view(self, samples: Tensor, number: int) -> Batch:
         """The sequences of these numbers."""
         return self._sequences(samples, number)
+
+    def hold_several_documents(self, tokens: Tensor) -> Tensor:
+        """Which sequences `[batch, length]` hold targets of more than one document, `[batch]` of bool."""
+        return hold_several_documents(tokens, self._boundary[-1])
 
     def forward(self, model: nn.Module, inputs: Any) -> Logits:
         """The model's logits, `[sequences * (length - 1), vocabulary]`, or a `Projection` that they can be made of."""
