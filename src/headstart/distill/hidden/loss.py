@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.distill.hidden.features import Features, MapFeatures
 from headstart.distill.hidden.layers import find_layer
 from headstart.distill.hidden.projection import Membership, new_projection
 from headstart.distill.hidden.states import Caught, states_at
@@ -64,11 +65,15 @@ class HiddenLoss:
         start: Fraction of training at which the window opens.
         stop: Fraction at which it closes.
         falling: Whether the weight falls linearly over the window; else it stays.
+        map_features: Where layers that give maps have their features if neither their weights nor their modules tell:
+            in dimension 1 (`"first"`, `[batch, channels, height, width]`), or the last one. By default that is refused.
         seed: Of the projection's first weights; they take nothing from torch's generator.
 
     Attributes:
         projection: W, `[teacher's width, student's width]`; None where widths are equal, or the window has closed.
         window: When it is on; may be set.
+        features: Where the student's layer has its features.
+        teacher_features: The teacher's, likewise.
         last: What the last call that added something did; None before.
 
     Raises:
@@ -101,10 +106,13 @@ class HiddenLoss:
         start: float = 0.0,
         stop: float = 1.0,
         falling: bool = True,
+        map_features: MapFeatures | None = None,
         seed: int = 0,
     ) -> None:
         if loss not in get_args(Alignment):
             raise HeadstartError(f"loss={loss!r} is unknown; choose one of {', '.join(get_args(Alignment))}")
+        if map_features not in (None, *get_args(MapFeatures)):
+            raise HeadstartError(f"map_features={map_features!r} is unknown; choose 'first', 'last', or leave it out")
         if weight < 0 or total_steps < 1:
             raise HeadstartError(f"weight={weight} and total_steps={total_steps}: the first must not be negative, the "
                                  "second at least 1")  # fmt: skip
@@ -114,7 +122,9 @@ class HiddenLoss:
         self._teacher: Teacher | None = _readable(teacher if isinstance(teacher, Teacher) else Teacher(teacher))
         self.layer, own = find_layer(student, layer, whose="student")
         self.teacher_layer, self._theirs = find_layer(self._teacher.module, teacher_layer, whose="teacher")
-        self._overheard, self._seen = Caught(self.teacher_layer), Caught(self.layer, learning=True)
+        paths = (self.layer, self.teacher_layer)
+        self.features, self.teacher_features = (Features(path, map_features) for path in paths)
+        self._overheard, self._seen = Caught(self.teacher_features), Caught(self.features, learning=True)
         self._flags = NonFiniteFlags([self._teacher.name])
         seen = self._first_states(student, own, inputs)
         given = self.ask(inputs, seen.device)
@@ -221,8 +231,8 @@ class HiddenLoss:
         if self._member is not None:
             self._member.to(seen.device)
         overheard = self._overheard.take()
-        given = self.ask(inputs, seen.device) if overheard is None else overheard.to(seen.device)
-        between = self._between(seen, given, keep)
+        given = self.ask(inputs, seen.device) if overheard is None else overheard.flatten(0, -2).to(seen.device)
+        between = self._between(seen.flatten(0, -2), given, keep)
         self.last = LastAligned(self._step, between.detach(), self.weight * scale)
         return loss + self.weight * scale * between
 
@@ -240,10 +250,10 @@ class HiddenLoss:
         if teacher is None:
             raise TeacherError(f"step {self._step}: the teacher was let go when the window closed; make a new one")
         teacher.to(device)
-        given = states_at(self._theirs, self.teacher_layer, lambda: teacher.logits(inputs))
+        given = states_at(self._theirs, self.teacher_features, lambda: teacher.logits(inputs))
         if given is None:
             raise TeacherError(f"teacher {teacher.name!r}: its forward calls no layer {self.teacher_layer!r}")
-        return given.to(device)
+        return given.flatten(0, -2).to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step, and the projection."""
@@ -291,7 +301,7 @@ class HiddenLoss:
             )
 
     def _first_states(self, student: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
-        modes, caught = [(module, module.training) for module in student.modules()], Caught(self.layer)
+        modes, caught = [(module, module.training) for module in student.modules()], Caught(self.features)
         student.eval()
         try:
             with torch.no_grad(), layer.register_forward_hook(caught.keep):
@@ -303,7 +313,7 @@ class HiddenLoss:
         seen = caught.take()
         if seen is None:
             raise HeadstartError(f"the student's forward does not call layer {self.layer!r}; take another")
-        return seen
+        return seen.flatten(0, -2)
 
     def _close_if_over(self) -> None:
         if self._teacher is None or not self.window.closed(self._step, self.total_steps):
