@@ -147,6 +147,52 @@ def test_rows_may_be_left_out_and_states_that_are_not_finite_are_reported() -> N
         hidden.step()
 
 
+class Masked(Deep):
+    """Takes named inputs with a mask, and makes nothing of it."""
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return super().forward(inputs)
+
+
+def test_padding_is_left_out_where_a_mask_of_the_states_shape_tells() -> None:
+    student, teacher = Masked(), Masked(2)
+    hidden = align(student, teacher)
+    real = torch.arange(3) < torch.tensor([[3], [1], [2], [3], [1]])
+    pairs = 1 - F.cosine_similarity(states(student, 0), states(teacher, 1)).detach().view(5, 3)
+    masks = {"bool": real, "int64": real.long(), "whole": real.long(), "flat": real.flatten(), "none": None}
+    for name, mask in masks.items():
+        inputs = {"inputs": INPUTS, "attention_mask": mask}
+        keep = torch.ones(5, 3) if name == "whole" else None
+        found = hidden(student(**inputs).sum() * 0, inputs, keep=keep)
+        counted = real if "int" in name or "bool" in name else torch.ones_like(real)
+        torch.testing.assert_close(found, 0.5 * pairs[counted].mean())
+        hidden = align(student, teacher)
+    student(INPUTS)
+    with pytest.raises(HeadstartError, match=r"keep=\(5, 2\) is not a mask of the 15 rows of states of 'blocks\.0'"):
+        hidden(torch.zeros(()), INPUTS, keep=torch.ones(5, 2))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_micro_batches_by_their_share_are_the_whole_batch(masked: bool) -> None:
+    real = torch.arange(3) < torch.tensor([[3], [1], [2], [3], [1]])
+    gradients = []
+    for parts in ([5], [1, 4]):
+        torch.manual_seed(0)
+        student = Masked()
+        hidden = align(student, Masked(2, 9), loss="mse")
+        batches = [
+            {"inputs": inputs, **({"attention_mask": mask.long()} if masked else {})}
+            for inputs, mask in zip(INPUTS.split(parts), real.split(parts), strict=True)  # type: ignore[no-untyped-call]
+        ]
+        rows = sum(hidden.size(batch) for batch in batches)
+        for batch in batches:
+            loss = hidden(student(**batch).sum() * 0, batch, share=hidden.size(batch) / rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([parameter.grad for parameter in [*student.parameters(), *hidden.parameters()]])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 class Backbone(nn.Module):
     """Maps of an image, and no head."""
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from headstart.distill.hidden.features import Features, MapFeatures
 from headstart.distill.hidden.layers import find_layer
+from headstart.distill.hidden.padding import Padding
 from headstart.distill.hidden.projection import Membership, new_projection
 from headstart.distill.hidden.states import Caught, states_at
 from headstart.distill.inputs import call
@@ -125,6 +126,7 @@ class HiddenLoss:
         paths = (self.layer, self.teacher_layer)
         self.features, self.teacher_features = (Features(path, map_features) for path in paths)
         self._overheard, self._seen = Caught(self.teacher_features), Caught(self.features, learning=True)
+        self._padding = Padding(student, self.layer)
         self._flags = NonFiniteFlags([self._teacher.name])
         seen = self._first_states(student, own, inputs)
         given = self.ask(inputs, seen.device)
@@ -208,16 +210,31 @@ class HiddenLoss:
             yield
 
     @outside_graphs
-    def __call__(self, loss: Tensor, inputs: Any, *, keep: Tensor | None = None) -> Tensor:
+    def __call__(self, loss: Tensor, inputs: Any, *, keep: Tensor | None = None, share: float | Tensor = 1.0) -> Tensor:
         """Add the loss between the states that the student has just made and the teacher's.
 
         Args:
             loss: The task loss, a scalar. It comes back itself outside the window and where gradients are off.
             inputs: What the student was given.
-            keep: Rows that count, `[...]` of bool in the order of the states, such as a mask of attention. Default all.
+            keep: Rows that count, `[...]` in the order of the states. By default those of the inputs' `attention_mask`
+                (`decoder_attention_mask` for a decoder that has an encoder), if they have one of the states' shape
+                `[batch, tokens]`, as padding means nothing; else all.
+            share: The part of its optimiser step that this batch is, by which the loss between states is multiplied.
+                For loops that add up micro-batches and divide none of them, as their task loss is divided by the rows
+                of the whole step already: `align.size(inputs)` over its sum over the micro-batches, or 1 over their
+                number. Where the loop divides the result itself it stays 1.
 
         Raises:
             HeadstartError: The student was not called before, or rows or widths do not fit.
+
+        Example:
+            >>> student, teacher = (nn.Sequential(*(nn.Linear(4, 4) for _ in range(4))) for _ in range(2))
+            >>> step = [torch.randn(3, 4), torch.randn(1, 4)]  # micro-batches
+            >>> align = HiddenLoss(student, teacher, step[0], total_steps=10)
+            >>> rows = sum(align.size(inputs) for inputs in step)
+            >>> for inputs in step:
+            ...     loss = align(student(inputs).square().sum() / 4, inputs, share=align.size(inputs) / rows)
+            ...     loss.backward()
         """
         seen = self._seen.take()
         scale = self.window.scale(self._step, self.total_steps)
@@ -232,9 +249,18 @@ class HiddenLoss:
             self._member.to(seen.device)
         overheard = self._overheard.take()
         given = self.ask(inputs, seen.device) if overheard is None else overheard.flatten(0, -2).to(seen.device)
+        keep = self._padding.real(inputs, seen.shape[:-1]) if keep is None else keep
         between = self._between(seen.flatten(0, -2), given, keep)
         self.last = LastAligned(self._step, between.detach(), self.weight * scale)
-        return loss + self.weight * scale * between
+        return loss + self.weight * scale * share * between
+
+    def size(self, inputs: Any) -> Tensor | int:
+        """What a batch weighs among the micro-batches of its optimiser step, for `share`.
+
+        The rows that the mask of its inputs keeps; without one, the entries of the student's main input, or of the
+        first tensor, which rows are in proportion to.
+        """
+        return self._padding.size(inputs)
 
     def ask(self, inputs: Any, device: torch.device) -> Tensor:
         """The teacher's states for a batch, `[rows, features]`; it runs up to its layer, without gradient.
@@ -280,12 +306,16 @@ class HiddenLoss:
 
     def _between(self, student: Tensor, teacher: Tensor, keep: Tensor | None) -> Tensor:
         self._check_rows(student, teacher)
+        if keep is not None and keep.numel() != len(student):
+            raise HeadstartError(
+                f"keep={tuple(keep.shape)} is not a mask of the {len(student)} rows of states of {self.layer!r}"
+            )
         with torch.autocast(student.device.type, enabled=False):
             own, given = widen(student), widen(teacher)
             own = own if self.projection is None else F.linear(own, self.projection.to(own.dtype))
             finite = finite_rows(given)
             self._flags.mark(0, finite)
-            counted = finite if keep is None else finite & keep.flatten()
+            counted = finite if keep is None else finite & keep.flatten().to(finite.device).bool()
             given = torch.where(counted.unsqueeze(-1), given, 0.0)
             if self._loss == "cosine":
                 values = 1.0 - F.cosine_similarity(own, given, dim=-1)
