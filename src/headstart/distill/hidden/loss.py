@@ -144,7 +144,7 @@ class HiddenLoss:
         """Have an optimiser train the projection, where there is one, in a group of its own that does not decay.
 
         When the window closes it is taken out again, and its group stays, empty. Call it before a scheduler of learning
-        rates is made, which counts the groups; and load a checkpoint's state into this before the optimiser's.
+        rates is made, which counts the groups. A checkpoint's state is loaded into this and the optimiser in any order.
 
         Raises:
             HeadstartError: It is in another one already.
@@ -172,16 +172,21 @@ class HiddenLoss:
         if step == self._step:
             return
         self._flags.hand_over(self._step, distilled=self.active)
-        if self._member is not None and self.active:
+        aligned = self.last is not None and self.last.step == self._step
+        if self._member is not None and aligned:
             self._member.check()
         self._step = int(step)
+        over = self.window.closed(self._step, self.total_steps)
+        if self._member is not None and over:
+            self._member.check_at_the_end()
         self._close_if_over()
 
     def step(self) -> None:
         """Count an optimiser step. Call it after each real one.
 
         Raises:
-            HeadstartError: The projection has had gradients in several steps, and no optimiser has changed it.
+            HeadstartError: The projection has had gradients in several steps, or in all of its window, and no optimiser
+                has changed it.
             TeacherError: The teacher gave states that are not finite in the step before.
         """
         self.current_step = self._step + 1
@@ -302,6 +307,8 @@ class HiddenLoss:
         if saved is not None and own is not None:
             with torch.no_grad():
                 own.copy_(saved)
+        if self._member is not None:
+            self._member.loaded()
         self._close_if_over()
 
     def _between(self, student: Tensor, teacher: Tensor, keep: Tensor | None) -> Tensor:
