@@ -251,6 +251,23 @@ def train(student: nn.Module, hidden: HiddenLoss, optimizer: torch.optim.Optimiz
         hidden.step()
 
 
+def test_a_loop_that_clears_the_models_gradients_alone_adds_none_up() -> None:
+    weights = []
+    for whole in (True, False):
+        torch.manual_seed(0)
+        student = Deep()
+        hidden = align(student, Deep(2, 9))
+        optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+        hidden.join(optimizer)
+        for _ in range(3):
+            hidden(student(INPUTS).square().mean(), INPUTS).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            (optimizer if whole else student).zero_grad()
+            hidden.step()
+        weights.append([*student.parameters(), *hidden.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
 def test_a_checkpoint_takes_the_projection_along(tmp_path: Path) -> None:
     def make() -> Any:
         torch.manual_seed(0)
