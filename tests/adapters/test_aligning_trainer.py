@@ -20,6 +20,7 @@ from headstart.distill import HiddenLoss
 from headstart.errors import HeadstartError
 from tests.adapters.loops import trainer_arguments
 from tests.adapters.tiny_models import TOKENS, VOCABULARY, model
+from tests.train.processes import run_together
 
 ROWS, STEPS = 24, 6
 PATHS: Any = {"layer": "transformer.h.0", "teacher_layer": "model.layers.0"}
@@ -183,3 +184,23 @@ def test_several_gpus_in_one_process_are_refused(tmp_path: Path) -> None:
     student, align = made()
     with pytest.raises(HeadstartError, match="one process has 2 GPUs"):
         AligningTrainer(student, arguments, train_dataset=DATA, align=align)
+
+
+def train_in_a_process(folder: Path) -> None:
+    """One of two processes; their batches are interleaved, so that each step has the rows of one process's."""
+    student, align = made()
+    settings: dict[str, Any] = {"gradient_accumulation_steps": 1, "optim": "sgd", "learning_rate": 0.1}
+    train(folder, of=(student, align), **settings)
+    if torch.distributed.get_rank() == 0:
+        torch.save(student.state_dict(), folder / "weights.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_with_unequal_padding_learn_what_one_learns(tmp_path: Path) -> None:
+    run_together(train_in_a_process, tmp_path)
+    weights = torch.load(tmp_path / "weights.pt")
+    alone = train(tmp_path / "alone", optim="sgd", learning_rate=0.1).model.state_dict()
+    for name, value in weights.items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-4, atol=1e-5)

@@ -172,11 +172,11 @@ class HiddenLoss:
         if step == self._step:
             return
         self._flags.hand_over(self._step, distilled=self.active)
-        if self.projection is not None:  # a loop may clear those of its model alone, as transformers' Trainer does
-            self.projection.grad = None
         aligned = self.last is not None and self.last.step == self._step
         if self._member is not None and aligned:
             self._member.check()
+        if self.projection is not None:  # a loop may clear those of its model alone, as transformers' Trainer does
+            self.projection.grad = None
         self._step = int(step)
         over = self.window.closed(self._step, self.total_steps)
         if self._member is not None and over:

@@ -119,7 +119,7 @@ class Membership:
             HeadstartError: Nobody has for several steps.
         """
         weight, before = self._weight, self._before
-        if weight is None or before is None:
+        if weight is None or before is None or (self._optimizer is None and weight.grad is None):
             return
         # Its version does not tell of optimisers that write into `weight.data`, or in kernels of their own.
         if weight._version != self._version or not torch.equal(weight.detach().to(before.device), before):
