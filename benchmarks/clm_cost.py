@@ -102,13 +102,13 @@ def full_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
 def with_teacher_to_its_layer(plain: Session, aligning: Session) -> Step:
     """A step without a teacher, and the forward of a teacher up to the layer that is asked for."""
     assert aligning.hidden is not None and aligning.hidden.teacher is not None
-    step, teacher, name = trained(plain), aligning.hidden.teacher.module, aligning.hidden.teacher_layer
-    layer = teacher.get_submodule(name)
+    step, teacher, features = trained(plain), aligning.hidden.teacher.module, aligning.hidden.teacher_features
+    layer = teacher.get_submodule(features.name)
 
     def both() -> Tensor:
         tokens = plain.batch(0).inputs["input_ids"]
         with torch.no_grad():
-            states_at(layer, name, lambda: teacher(input_ids=tokens, use_cache=False))
+            states_at(layer, features, lambda: teacher(input_ids=tokens, use_cache=False))
         return step()
 
     return both

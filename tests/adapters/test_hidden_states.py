@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ pytest.importorskip("lightning", reason="needs lightning: pip install headstart[
 import lightning as L
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from transformers import Trainer
 
+from headstart.adapters.aligning_trainer import AligningTrainer
 from headstart.distill import HiddenLoss
 from tests.adapters.loops import lightning_trainer, trainer_arguments
 from tests.adapters.tiny_models import model
@@ -35,6 +36,16 @@ def made(total_steps: int = STEPS, stop: float = 0.5) -> tuple[Any, HiddenLoss]:
     paths: Any = {"layer": "transformer.h.0", "teacher_layer": "model.layers.0"}
     first = {"input_ids": TOKENS[:1]}
     return student, HiddenLoss(student, teacher, first, total_steps=total_steps, weight=0.5, stop=stop, **paths)
+
+
+def adam(student: Any) -> torch.optim.Optimizer:
+    """Which keeps something of each weight."""
+    return torch.optim.AdamW(student.parameters(), lr=0.01)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def sgd(student: Any) -> torch.optim.Optimizer:
@@ -67,38 +78,48 @@ def check(student: Any, expected: dict[str, Tensor], align: HiddenLoss) -> None:
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
 
 
-def test_accelerate(expected: dict[str, Tensor]) -> None:
+def accelerate(
+    folder: Path, *, first: int = 0, last: int = STEPS, make: Any = None, **changes: Any
+) -> tuple[Any, HiddenLoss]:
+    """The lines of the docs, from one step to another; begun from what the one before left in the folder."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     accelerator = Accelerator(cpu=True)
-    student, align = made()
-    optimizer = sgd(student)
+    student, align = made(**changes)
+    optimizer = (make or adam)(student)
     align.join(optimizer)
     wrapped, optimizer, batches = accelerator.prepare(student, optimizer, BATCHES)
-    for inputs in batches:
+    accelerator.register_for_checkpointing(align)
+    if first:
+        accelerator.load_state(str(folder))
+    for inputs in itertools.islice(batches, first, last):
         with accelerator.accumulate(wrapped):
             accelerator.backward(align(wrapped(**inputs).loss, inputs))
             optimizer.step()
             optimizer.zero_grad()
         if accelerator.sync_gradients:
             align.step()
+    accelerator.save_state(str(folder))
+    return student, align
+
+
+def test_accelerate(expected: dict[str, Tensor], tmp_path: Path) -> None:
+    student, align = accelerate(tmp_path, make=sgd)
     check(student, expected, align)
+
+
+@pytest.mark.parametrize("stop", [0.25, 1.0], ids=["closed", "open"])
+def test_accelerate_goes_on_where_it_was(stop: float, tmp_path: Path) -> None:
+    whole, _ = accelerate(tmp_path, stop=stop)
+    accelerate(tmp_path, last=3, stop=stop)
+    again, _ = accelerate(tmp_path, first=3, stop=stop)
+    assert_same(again, whole)
 
 
 def test_trainer(expected: dict[str, Tensor], tmp_path: Path) -> None:
     student, align = made()
 
-    class Aligning(Trainer):
-        def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-            optimizer = super().create_optimizer(*args, **kwargs)
-            align.join(optimizer)
-            return optimizer
-
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            align.current_step = self.state.global_step
-            loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
-            return align(loss, inputs)
-
+    class InOrder(AligningTrainer):
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(DATA)
 
@@ -106,8 +127,7 @@ def test_trainer(expected: dict[str, Tensor], tmp_path: Path) -> None:
         tmp_path, optim="sgd", learning_rate=LR, per_device_train_batch_size=BATCH,
         gradient_accumulation_steps=1, num_train_epochs=1, lr_scheduler_type="constant", max_grad_norm=0.0,
     )  # fmt: skip
-    Aligning(student, arguments, train_dataset=DATA).train()
-    align.current_step = STEPS
+    InOrder(student, arguments, train_dataset=DATA, align=align).train()
     check(student, expected, align)
 
 
@@ -153,5 +173,4 @@ def test_lightning_goes_on_where_it_was(stop: float, tmp_path: Path) -> None:
     fit(whole, tmp_path, 2)
     fit(Module(total_steps=2 * STEPS, stop=stop), tmp_path, 1)
     fit(again, tmp_path, 2, tmp_path / "state.ckpt")
-    for one, other in zip(again.student.parameters(), whole.student.parameters(), strict=True):
-        assert torch.equal(one, other)
+    assert_same(again.student, whole.student)

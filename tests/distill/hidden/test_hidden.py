@@ -147,6 +147,52 @@ def test_rows_may_be_left_out_and_states_that_are_not_finite_are_reported() -> N
         hidden.step()
 
 
+class Masked(Deep):
+    """Takes named inputs with a mask, and makes nothing of it."""
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return super().forward(inputs)
+
+
+def test_padding_is_left_out_where_a_mask_of_the_states_shape_tells() -> None:
+    student, teacher = Masked(), Masked(2)
+    hidden = align(student, teacher)
+    real = torch.arange(3) < torch.tensor([[3], [1], [2], [3], [1]])
+    pairs = 1 - F.cosine_similarity(states(student, 0), states(teacher, 1)).detach().view(5, 3)
+    masks = {"bool": real, "int64": real.long(), "whole": real.long(), "flat": real.flatten(), "none": None}
+    for name, mask in masks.items():
+        inputs = {"inputs": INPUTS, "attention_mask": mask}
+        keep = torch.ones(5, 3) if name == "whole" else None
+        found = hidden(student(**inputs).sum() * 0, inputs, keep=keep)
+        counted = real if "int" in name or "bool" in name else torch.ones_like(real)
+        torch.testing.assert_close(found, 0.5 * pairs[counted].mean())
+        hidden = align(student, teacher)
+    student(INPUTS)
+    with pytest.raises(HeadstartError, match=r"keep=\(5, 2\) is not a mask of the 15 rows of states of 'blocks\.0'"):
+        hidden(torch.zeros(()), INPUTS, keep=torch.ones(5, 2))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_micro_batches_by_their_share_are_the_whole_batch(masked: bool) -> None:
+    real = torch.arange(3) < torch.tensor([[3], [1], [2], [3], [1]])
+    gradients = []
+    for parts in ([5], [1, 4]):
+        torch.manual_seed(0)
+        student = Masked()
+        hidden = align(student, Masked(2, 9), loss="mse")
+        batches = [
+            {"inputs": inputs, **({"attention_mask": mask.long()} if masked else {})}
+            for inputs, mask in zip(INPUTS.split(parts), real.split(parts), strict=True)  # type: ignore[no-untyped-call]
+        ]
+        rows = sum(hidden.size(batch) for batch in batches)
+        for batch in batches:
+            loss = hidden(student(**batch).sum() * 0, batch, share=hidden.size(batch) / rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([parameter.grad for parameter in [*student.parameters(), *hidden.parameters()]])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 class Backbone(nn.Module):
     """Maps of an image, and no head."""
 
@@ -205,6 +251,23 @@ def train(student: nn.Module, hidden: HiddenLoss, optimizer: torch.optim.Optimiz
         hidden.step()
 
 
+def test_a_loop_that_clears_the_models_gradients_alone_adds_none_up() -> None:
+    weights = []
+    for whole in (True, False):
+        torch.manual_seed(0)
+        student = Deep()
+        hidden = align(student, Deep(2, 9))
+        optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+        hidden.join(optimizer)
+        for _ in range(3):
+            hidden(student(INPUTS).square().mean(), INPUTS).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            (optimizer if whole else student).zero_grad()
+            hidden.step()
+        weights.append([*student.parameters(), *hidden.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
 def test_a_checkpoint_takes_the_projection_along(tmp_path: Path) -> None:
     def make() -> Any:
         torch.manual_seed(0)
@@ -241,6 +304,53 @@ def test_a_projection_left_out_of_the_optimiser_is_reported() -> None:
         train(student, hidden, optimizer, 10)
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_projection_that_no_optimiser_stepped_in_a_short_window_is_reported_at_its_end(joined: bool) -> None:
+    student = Deep()
+    hidden = align(student, Deep(2, 9), stop=0.3)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    reason = "no optimiser has it"
+    if joined:
+        hidden.join(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1))
+        reason = "the optimiser that it joined makes no steps"
+    train(student, hidden, optimizer, 2)
+    with pytest.raises(HeadstartError, match=f"has not changed in 3 steps: {reason}"):
+        train(student, hidden, optimizer, 1)
+
+
+def test_a_joined_optimiser_that_never_steps_is_reported_in_a_long_window() -> None:
+    student = Deep()
+    hidden = align(student, Deep(2, 9), total_steps=100)
+    other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    hidden.join(other)
+    with pytest.raises(HeadstartError, match="has not changed in 20 steps: the optimiser that it joined"):
+        train(student, hidden, torch.optim.SGD(student.parameters(), lr=0.1), 30)
+
+
+class Raw(torch.optim.SGD):
+    """Writes as optimisers with kernels of their own do: torch is not told."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weight in group["params"]:
+                weight.data.add_(weight.grad, alpha=-group["lr"])
+
+
+def test_optimisers_that_write_unseen_and_runs_resumed_at_the_end_are_not_reported() -> None:
+    student = Deep()
+    hidden = align(student, Deep(2, 9), stop=0.3)
+    optimizer = Raw(student.parameters(), lr=0.1)
+    hidden.join(optimizer)
+    train(student, hidden, optimizer, 2)
+    resumed = Deep()
+    again = align(resumed, Deep(2, 9), stop=0.3)
+    again.load_state_dict(hidden.state_dict())
+    train(student, hidden, optimizer, 2)
+    again(resumed(INPUTS).mean(), INPUTS)  # and the optimiser passes this step over, as GradScaler has it do
+    again.step()
+    assert hidden.projection is None and again.projection is None
+
+
 def test_it_joins_one_optimiser_and_leaves_it_when_the_window_closes() -> None:
     student = Deep()
     hidden = align(student, Deep(2, 9), stop=0.3)
@@ -260,7 +370,8 @@ def test_it_joins_one_optimiser_and_leaves_it_when_the_window_closes() -> None:
     assert optimizer.param_groups[1]["params"] == []
 
 
-def test_a_resumed_optimiser_has_what_the_first_one_had_before_and_after_the_window() -> None:
+@pytest.mark.parametrize("order", [1, -1], ids=["optimiser-last", "optimiser-first"])
+def test_a_resumed_optimiser_has_what_the_first_one_had_before_and_after_the_window(order: int) -> None:
     def make() -> Any:
         torch.manual_seed(0)
         student = Deep()
@@ -272,7 +383,7 @@ def test_a_resumed_optimiser_has_what_the_first_one_had_before_and_after_the_win
         whole, first, again = make(), make(), make()
         train(whole[0], whole[1], whole[2], 9)
         train(first[0], first[1], first[2], done)
-        for part, other in zip(again, first, strict=True):  # the loss between states before the optimiser
+        for part, other in list(zip(again, first, strict=True))[::order]:
             part.load_state_dict(other.state_dict())
         train(again[0], again[1], again[2], 9 - done)
         assert all(torch.equal(a, b) for a, b in zip(again[0].parameters(), whole[0].parameters(), strict=True))

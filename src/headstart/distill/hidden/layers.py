@@ -1,11 +1,10 @@
-"""Which layer of a module is meant: by its path, or by a fraction of the depth; and what it gives."""
+"""Which layer of a module is meant: by its path, or by a fraction of the depth."""
 
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from headstart.errors import HeadstartError
 
@@ -45,22 +44,6 @@ def find_layer(module: nn.Module, where: str | float, *, whose: str) -> tuple[st
     index = max(0, round(where * len(stack)) - 1)
     name, layer = list(stack.named_children())[index]
     return f"{path}.{name}" if path else name, layer
-
-
-def states_of(output: Any, name: str) -> Tensor:
-    """The hidden states in what a layer gave: a tensor, or what a tuple begins with, as rows `[rows, features]`.
-
-    Of maps `[batch, channels, height, width]` each place is a row.
-
-    Raises:
-        HeadstartError: There are none.
-    """
-    first = output[0] if isinstance(output, (tuple, list)) and output else output
-    states = getattr(first, "last_hidden_state", first)
-    if not isinstance(states, Tensor) or states.dim() < 2 or not states.is_floating_point():
-        given = f"a tensor of shape {tuple(states.shape)}" if isinstance(states, Tensor) else type(states).__name__
-        raise HeadstartError(f"layer {name!r} gives {given}, and no states [..., features]; take another layer")
-    return states.movedim(1, -1).flatten(0, -2) if states.dim() == 4 else states.flatten(0, -2)
 
 
 def _longest_stack(module: nn.Module) -> tuple[str, nn.ModuleList | nn.Sequential | None]:

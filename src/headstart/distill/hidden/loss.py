@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headstart.distill.hidden.features import Features, MapFeatures
 from headstart.distill.hidden.layers import find_layer
+from headstart.distill.hidden.padding import Padding
 from headstart.distill.hidden.projection import Membership, new_projection
 from headstart.distill.hidden.states import Caught, states_at
 from headstart.distill.inputs import call
@@ -64,11 +66,15 @@ class HiddenLoss:
         start: Fraction of training at which the window opens.
         stop: Fraction at which it closes.
         falling: Whether the weight falls linearly over the window; else it stays.
+        map_features: Where layers that give maps have their features if neither their weights nor their modules tell:
+            in dimension 1 (`"first"`, `[batch, channels, height, width]`), or the last one. By default that is refused.
         seed: Of the projection's first weights; they take nothing from torch's generator.
 
     Attributes:
         projection: W, `[teacher's width, student's width]`; None where widths are equal, or the window has closed.
         window: When it is on; may be set.
+        features: Where the student's layer has its features.
+        teacher_features: The teacher's, likewise.
         last: What the last call that added something did; None before.
 
     Raises:
@@ -101,10 +107,13 @@ class HiddenLoss:
         start: float = 0.0,
         stop: float = 1.0,
         falling: bool = True,
+        map_features: MapFeatures | None = None,
         seed: int = 0,
     ) -> None:
         if loss not in get_args(Alignment):
             raise HeadstartError(f"loss={loss!r} is unknown; choose one of {', '.join(get_args(Alignment))}")
+        if map_features not in (None, *get_args(MapFeatures)):
+            raise HeadstartError(f"map_features={map_features!r} is unknown; choose 'first', 'last', or leave it out")
         if weight < 0 or total_steps < 1:
             raise HeadstartError(f"weight={weight} and total_steps={total_steps}: the first must not be negative, the "
                                  "second at least 1")  # fmt: skip
@@ -114,7 +123,10 @@ class HiddenLoss:
         self._teacher: Teacher | None = _readable(teacher if isinstance(teacher, Teacher) else Teacher(teacher))
         self.layer, own = find_layer(student, layer, whose="student")
         self.teacher_layer, self._theirs = find_layer(self._teacher.module, teacher_layer, whose="teacher")
-        self._overheard, self._seen = Caught(self.teacher_layer), Caught(self.layer, learning=True)
+        paths = (self.layer, self.teacher_layer)
+        self.features, self.teacher_features = (Features(path, map_features) for path in paths)
+        self._overheard, self._seen = Caught(self.teacher_features), Caught(self.features, learning=True)
+        self._padding = Padding(student, self.layer)
         self._flags = NonFiniteFlags([self._teacher.name])
         seen = self._first_states(student, own, inputs)
         given = self.ask(inputs, seen.device)
@@ -132,7 +144,7 @@ class HiddenLoss:
         """Have an optimiser train the projection, where there is one, in a group of its own that does not decay.
 
         When the window closes it is taken out again, and its group stays, empty. Call it before a scheduler of learning
-        rates is made, which counts the groups; and load a checkpoint's state into this before the optimiser's.
+        rates is made, which counts the groups. A checkpoint's state is loaded into this and the optimiser in any order.
 
         Raises:
             HeadstartError: It is in another one already.
@@ -160,16 +172,23 @@ class HiddenLoss:
         if step == self._step:
             return
         self._flags.hand_over(self._step, distilled=self.active)
-        if self._member is not None and self.active:
+        aligned = self.last is not None and self.last.step == self._step
+        if self._member is not None and aligned:
             self._member.check()
+        if self.projection is not None:  # a loop may clear those of its model alone, as transformers' Trainer does
+            self.projection.grad = None
         self._step = int(step)
+        over = self.window.closed(self._step, self.total_steps)
+        if self._member is not None and over:
+            self._member.check_at_the_end()
         self._close_if_over()
 
     def step(self) -> None:
         """Count an optimiser step. Call it after each real one.
 
         Raises:
-            HeadstartError: The projection has had gradients in several steps, and no optimiser has changed it.
+            HeadstartError: The projection has had gradients in several steps, or in all of its window, and no optimiser
+                has changed it.
             TeacherError: The teacher gave states that are not finite in the step before.
         """
         self.current_step = self._step + 1
@@ -198,16 +217,31 @@ class HiddenLoss:
             yield
 
     @outside_graphs
-    def __call__(self, loss: Tensor, inputs: Any, *, keep: Tensor | None = None) -> Tensor:
+    def __call__(self, loss: Tensor, inputs: Any, *, keep: Tensor | None = None, share: float | Tensor = 1.0) -> Tensor:
         """Add the loss between the states that the student has just made and the teacher's.
 
         Args:
             loss: The task loss, a scalar. It comes back itself outside the window and where gradients are off.
             inputs: What the student was given.
-            keep: Rows that count, `[...]` of bool in the order of the states, such as a mask of attention. Default all.
+            keep: Rows that count, `[...]` in the order of the states. By default those of the inputs' `attention_mask`
+                (`decoder_attention_mask` for a decoder that has an encoder), if they have one of the states' shape
+                `[batch, tokens]`, as padding means nothing; else all.
+            share: The part of its optimiser step that this batch is, by which the loss between states is multiplied.
+                For loops that add up micro-batches and divide none of them, as their task loss is divided by the rows
+                of the whole step already: `align.size(inputs)` over its sum over the micro-batches, or 1 over their
+                number. Where the loop divides the result itself it stays 1.
 
         Raises:
             HeadstartError: The student was not called before, or rows or widths do not fit.
+
+        Example:
+            >>> student, teacher = (nn.Sequential(*(nn.Linear(4, 4) for _ in range(4))) for _ in range(2))
+            >>> step = [torch.randn(3, 4), torch.randn(1, 4)]  # micro-batches
+            >>> align = HiddenLoss(student, teacher, step[0], total_steps=10)
+            >>> rows = sum(align.size(inputs) for inputs in step)
+            >>> for inputs in step:
+            ...     loss = align(student(inputs).square().sum() / 4, inputs, share=align.size(inputs) / rows)
+            ...     loss.backward()
         """
         seen = self._seen.take()
         scale = self.window.scale(self._step, self.total_steps)
@@ -221,10 +255,19 @@ class HiddenLoss:
         if self._member is not None:
             self._member.to(seen.device)
         overheard = self._overheard.take()
-        given = self.ask(inputs, seen.device) if overheard is None else overheard.to(seen.device)
-        between = self._between(seen, given, keep)
+        given = self.ask(inputs, seen.device) if overheard is None else overheard.flatten(0, -2).to(seen.device)
+        keep = self._padding.real(inputs, seen.shape[:-1]) if keep is None else keep
+        between = self._between(seen.flatten(0, -2), given, keep)
         self.last = LastAligned(self._step, between.detach(), self.weight * scale)
-        return loss + self.weight * scale * between
+        return loss + self.weight * scale * share * between
+
+    def size(self, inputs: Any) -> Tensor | int:
+        """What a batch weighs among the micro-batches of its optimiser step, for `share`.
+
+        The rows that the mask of its inputs keeps; without one, the entries of the student's main input, or of the
+        first tensor, which rows are in proportion to.
+        """
+        return self._padding.size(inputs)
 
     def ask(self, inputs: Any, device: torch.device) -> Tensor:
         """The teacher's states for a batch, `[rows, features]`; it runs up to its layer, without gradient.
@@ -240,10 +283,10 @@ class HiddenLoss:
         if teacher is None:
             raise TeacherError(f"step {self._step}: the teacher was let go when the window closed; make a new one")
         teacher.to(device)
-        given = states_at(self._theirs, self.teacher_layer, lambda: teacher.logits(inputs))
+        given = states_at(self._theirs, self.teacher_features, lambda: teacher.logits(inputs))
         if given is None:
             raise TeacherError(f"teacher {teacher.name!r}: its forward calls no layer {self.teacher_layer!r}")
-        return given.to(device)
+        return given.flatten(0, -2).to(device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs: the step, and the projection."""
@@ -266,16 +309,22 @@ class HiddenLoss:
         if saved is not None and own is not None:
             with torch.no_grad():
                 own.copy_(saved)
+        if self._member is not None:
+            self._member.loaded()
         self._close_if_over()
 
     def _between(self, student: Tensor, teacher: Tensor, keep: Tensor | None) -> Tensor:
         self._check_rows(student, teacher)
+        if keep is not None and keep.numel() != len(student):
+            raise HeadstartError(
+                f"keep={tuple(keep.shape)} is not a mask of the {len(student)} rows of states of {self.layer!r}"
+            )
         with torch.autocast(student.device.type, enabled=False):
             own, given = widen(student), widen(teacher)
             own = own if self.projection is None else F.linear(own, self.projection.to(own.dtype))
             finite = finite_rows(given)
             self._flags.mark(0, finite)
-            counted = finite if keep is None else finite & keep.flatten()
+            counted = finite if keep is None else finite & keep.flatten().to(finite.device).bool()
             given = torch.where(counted.unsqueeze(-1), given, 0.0)
             if self._loss == "cosine":
                 values = 1.0 - F.cosine_similarity(own, given, dim=-1)
@@ -291,7 +340,7 @@ class HiddenLoss:
             )
 
     def _first_states(self, student: nn.Module, layer: nn.Module, inputs: Any) -> Tensor:
-        modes, caught = [(module, module.training) for module in student.modules()], Caught(self.layer)
+        modes, caught = [(module, module.training) for module in student.modules()], Caught(self.features)
         student.eval()
         try:
             with torch.no_grad(), layer.register_forward_hook(caught.keep):
@@ -303,7 +352,7 @@ class HiddenLoss:
         seen = caught.take()
         if seen is None:
             raise HeadstartError(f"the student's forward does not call layer {self.layer!r}; take another")
-        return seen
+        return seen.flatten(0, -2)
 
     def _close_if_over(self) -> None:
         if self._teacher is None or not self.window.closed(self._step, self.total_steps):

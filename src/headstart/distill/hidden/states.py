@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headstart.distill.hidden.layers import states_of
+from headstart.distill.hidden.features import Features
 
 
 class Caught:
@@ -18,29 +18,29 @@ class Caught:
     A copy of the layer, such as an average of weights has, gets a hook of its own, which holds nothing of this one.
 
     Args:
-        name: The layer's, for messages.
+        features: Where the layer has its features.
         learning: Keep them only where gradients are on.
     """
 
-    def __init__(self, name: str, *, learning: bool = False) -> None:
-        self._name, self._learning = name, learning
+    def __init__(self, features: Features, *, learning: bool = False) -> None:
+        self._features, self._learning = features, learning
         self._held: Tensor | None = None
         self._ready: torch.cuda.Event | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_name": self._name, "_learning": self._learning, "_held": None, "_ready": None}
+        return {"_features": self._features, "_learning": self._learning, "_held": None, "_ready": None}
 
     def keep(self, module: nn.Module, args: Any, output: Any) -> None:
         """Called by the layer after its forward."""
         if self._learning and not torch.is_grad_enabled():
             return
-        self._held = states_of(output, self._name)
+        self._held = self._features.of(module, output)
         if not self._learning and self._held.is_cuda:  # a teacher may work on a stream of its own
             self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._ready.record(torch.cuda.current_stream(self._held.device))
 
     def take(self) -> Tensor | None:
-        """The states `[rows, features]`, once, for use on the present stream; None where there are none."""
+        """The states `[..., features]`, once, for use on the present stream; None where there are none."""
         held, ready, self._held, self._ready = self._held, self._ready, None, None
         if held is not None and ready is not None:
             present = torch.cuda.current_stream(held.device)
@@ -53,23 +53,23 @@ class _Reached(Exception):
     pass
 
 
-def states_at(layer: nn.Module, name: str, forward: Callable[[], object]) -> Tensor | None:
+def states_at(layer: nn.Module, features: Features, forward: Callable[[], object]) -> Tensor | None:
     """What a layer gives in a forward, which goes up to it and no further.
 
     Args:
         layer: The layer.
-        name: Its name, for messages.
+        features: Where it has its features.
         forward: Calls the module that it is a part of.
 
     Returns:
-        `[rows, features]`; None where the forward does not call it.
+        `[..., features]`; None where the forward does not call it.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(7, 7))  # whose second layer would fail
-        >>> states_at(net[0], "0", lambda: net(torch.zeros(4, 2))).shape
+        >>> states_at(net[0], Features("0"), lambda: net(torch.zeros(4, 2))).shape
         torch.Size([4, 3])
     """
-    caught = Caught(name)
+    caught = Caught(features)
 
     def reach(module: nn.Module, args: Any, output: Any) -> None:
         caught.keep(module, args, output)

@@ -13,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from headstart.distill import HiddenLoss, Teacher, Window
 from headstart.distill.flops import on_meta
+from headstart.distill.hidden.features import Features
 from headstart.distill.hidden.states import states_at
 from headstart.distill.projection import Logits
 from headstart.distill.targets.source import TargetSource
@@ -50,7 +51,7 @@ def teachers_forward(session: Session) -> Callable[[nn.Module, Any], Logits]:
     hidden = session.hidden
     if hidden is None or session.distiller is not None:
         return session.task.forward
-    return lambda module, inputs: _at(module, hidden.teacher_layer, session, inputs)
+    return lambda module, inputs: _at(module, hidden.teacher_features, session, inputs)
 
 
 def ask(session: Session, teacher: Teacher, inputs: Any) -> Tensor:
@@ -77,10 +78,11 @@ def _rows(session: Session, hidden: HiddenLoss, side: int | None) -> int:
     student = session.task.build_model() if sharded else copy.deepcopy(session.student)
     inputs = on_meta(resized(session.batch(0).inputs, side))
     with torch.no_grad():
-        return len(_at(student.to("meta"), hidden.layer, session, inputs))
+        return _at(student.to("meta"), hidden.features, session, inputs).shape[:-1].numel()
 
 
-def _at(module: nn.Module, layer: str, session: Session, inputs: Any) -> Tensor:
-    states = states_at(module.get_submodule(layer), layer, lambda: session.task.forward(module, inputs))
+def _at(module: nn.Module, features: Features, session: Session, inputs: Any) -> Tensor:
+    layer = module.get_submodule(features.name)
+    states = states_at(layer, features, lambda: session.task.forward(module, inputs))
     assert states is not None, "asked before, when the run began"
     return states
