@@ -18,7 +18,8 @@ from headstart.adapters.task_loss import Seen, TaskLoss
 from headstart.adapters.teacher_inputs import DecoderInputs
 from headstart.adapters.vocabulary import real_tokens, share_tokens
 from headstart.distill import Distiller, TeacherPool
-from headstart.distill.objective import IGNORED
+from headstart.distill.asking.shared_tokens import first_tokens
+from headstart.distill.heads.several import Output
 from headstart.errors import HeadstartError
 
 # Where the hooks of a backward belong to the step's only one.
@@ -99,8 +100,7 @@ class DistilledStep:
         with self._trainer.accelerator.autocast():
             logits = ran.logits
             if self._tokens is not None:  # of a token that only one side has the other knows nothing
-                logits = logits[..., : self._tokens]
-                labels = None if labels is None else torch.where(labels >= self._tokens, IGNORED, labels)
+                logits, labels = first_tokens(Output(logits, labels), self._tokens)
             loss = distiller(loss, logits, given, labels=labels, num_items=items)
         loss = loss if scale.factor == 1.0 else loss * scale.factor
         return (loss, ran.outputs) if outputs else loss

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.distill import Teacher
+from headstart.distill.asking.shared_tokens import give_first
 from headstart.distill.objective import IGNORED
 from headstart.distill.vocabulary import count_tokens, inside, may_be_padded, tokens_of
 
@@ -33,24 +33,16 @@ def share_tokens(student: nn.Module, teachers: Iterable[Teacher], tokenizer: obj
     Returns:
         How many of the student's logits to take; None for all.
     """
-    own, others = tokens_of(student), {teacher: _tokens_given(teacher) for teacher in teachers}
-    if own is None or any(count is None for count in others.values()) or not set(others.values()) - {own}:
+    own, given = tokens_of(student), [(teacher, _tokens_given(teacher)) for teacher in teachers]
+    counts = [(teacher, count) for teacher, count in given if count is not None]
+    if own is None or len(counts) < len(given) or all(count == own for _, count in counts):
         return None
-    shared = min(own, *(count for count in others.values() if count is not None))
+    shared = min(own, *(count for _, count in counts))
     if (tokens := count_tokens(tokenizer)) is not None:
         shared = min(shared, tokens)
-    if not all(_may_be_padded(student, teacher) for teacher in others):
+    if not all(_may_be_padded(student, teacher) for teacher, _ in counts):
         return None
-    for teacher, count in others.items():
-        if teacher.classes is None and count != own:
-            warnings.warn(
-                f"teacher {teacher.name!r} has logits for {count} tokens, the student for {own}; the first {shared} "
-                "are distilled, as if both had one tokenizer and a padded vocabulary. headstart.load_teacher(..., "
-                "tokenizer=) makes sure of it",
-                stacklevel=2,
-            )
-        if count != shared:
-            teacher.classes = shared
+    give_first(counts, own, shared)
     return shared
 
 

@@ -98,7 +98,10 @@ def decided_arms(recipe: Recipe, arms: Mapping[str, Recipe], folder: Path) -> li
         folder: The race folder, with its finished runs.
     """
     found: list[Recipe] = []
+    section = race_section(recipe)
     for name, arm in arms.items():
+        if arm.distill is not None and arm.distill.cache is not None:  # which holds the longest run's targets
+            arm = varied(arm, _length(arm, max(section.arms[name].budgets or section.budgets)), "race.budgets")
         if arm.distill is None or not arm.distill.undecided:
             found.append(arm)
             continue
@@ -109,8 +112,8 @@ def decided_arms(recipe: Recipe, arms: Mapping[str, Recipe], folder: Path) -> li
                 continue
             auto = read_record(RunRecord, record).auto
             if auto is not None and auto.distill is not None:
-                section = Distill.model_validate(auto.distill)
-                found.append(arm.model_copy(update={"distill": section}))
+                made = Distill.model_validate(auto.distill)
+                found.append(arm.model_copy(update={"distill": made}))
     return found
 
 

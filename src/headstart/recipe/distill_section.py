@@ -31,9 +31,9 @@ class Distill(Config):
     """Divides both sides' logits in the loss (mse, huber: not used). auto: 4, or 1 where there are more than 100
     classes, of teachers that a look before training has calibrated (docs/auto.md)."""
     weight: Fraction | Literal["auto"] = 0.9
-    """w of (1 - w) * task + w * distill. auto: 0.5, or 0.9 where there are more than 100 classes. 0 with `hidden`:
-    nothing is learnt from the teacher's logits, so that it needs no head and may have other classes, and it runs up to
-    the layer asked for only."""
+    """w of (1 - w) * task + w * distill. auto: 0.5, or 0.9 where labels are mostly noise, as the next word of a text is
+    (docs/auto.md). 0 with `hidden`: nothing is learnt from the teacher's logits, so that it needs no head and may have
+    other classes, and it runs up to the layer asked for only."""
     hidden: Hidden | None = None
     """A loss between hidden states beside that between logits; null: none. For one teacher, live and on the device."""
     start: Fraction = 0.0
@@ -46,7 +46,8 @@ class Distill(Config):
     open_at: Annotated[float, Field(gt=0, le=2)] | Literal["auto"] | None = None
     """From `start` on, distil only once the student's Brier score on its training batches, the mean of
     |probabilities - label|^2, has come down to this; null: at once. auto: where teachers begin to be worth their cost,
-    by what a look before training finds (docs/window.md)."""
+    by what a look before training finds (docs/window.md); where labels are mostly noise it also lowers the cap of an
+    automatic stop to where the student catches up with them."""
     every: PositiveInt | Literal["auto"] = 1
     """Distil on every k-th step of the window only; the mean weight is then weight / k. auto: on every
     step, unless teachers cost more than the student's step itself, by FLOPs."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 
 from headstart.distill.heads.several import Output
 from headstart.distill.objective import IGNORED
 from headstart.distill.pool.pool import TeacherPool
+from headstart.distill.pool.teacher import Teacher
 from headstart.distill.vocabulary import may_be_padded, tokens_of
 
 
@@ -34,17 +36,28 @@ def share_tokens_with(pool: TeacherPool, own: int) -> int:
     if not others or not padded or len(pool.live) < len(pool.teachers):
         return own
     shared = min(own, *(count for _, count in others))
-    for teacher, count in others:
-        warnings.warn(
-            f"teacher {teacher.name!r} has logits for {count} tokens, the student for {own}; the first {shared} are "
-            "distilled, as if both had one tokenizer and a padded vocabulary. headstart.load_teacher(..., tokenizer=) "
-            "makes sure of it",
-            stacklevel=2,
-        )
+    give_first(counts, own, shared)
+    return shared
+
+
+def give_first(counts: Iterable[tuple[Teacher, int]], own: int, shared: int) -> None:
+    """Have teachers give the first tokens alone, and warn of those whose vocabulary is taken for the student's.
+
+    Args:
+        counts: Each teacher, and how many tokens it gives logits for.
+        own: How many the student has.
+        shared: How many to give.
+    """
     for teacher, count in counts:
+        if teacher.classes is None and count != own:
+            warnings.warn(
+                f"teacher {teacher.name!r} has logits for {count} tokens, the student for {own}; the first {shared} "
+                "are distilled, as if both had one tokenizer and a padded vocabulary. headstart.load_teacher(..., "
+                "tokenizer=) makes sure of it",
+                stacklevel=3,
+            )
         if count != shared:
             teacher.classes = shared
-    return shared
 
 
 def first_tokens(output: Output, shared: int) -> Output:

@@ -73,8 +73,7 @@ def choose(probe: Probe, fixed: Mapping[str, float] | None = None) -> Choice:
     asked = [teacher for teacher in probe.teachers if weights[teacher.name]]
     known = {teacher.name: teacher.temperature for teacher in probe.teachers if teacher.temperature is not None}
     temperatures = {name: float(f"{max(SHARPEST, value):.{_DIGITS}g}") for name, value in known.items()}
-    total = sum(weights.values())
-    cost = sum(weights[teacher.name] * _cost(teacher) for teacher in asked) / total if total else 0.0
+    cost = _mean({teacher.name: _cost(teacher) for teacher in asked}, weights) if asked else 0.0
     every = cadence(cost)
     temperature = SOFT if probe.outputs <= FEW else HARD
     weight = HEAVY if probe.noisy else LIGHT
@@ -98,19 +97,22 @@ def _of_the_loss(probe: Probe, temperature: float, weight: float) -> str:
 
 def _open_at(asked: list[TeacherProbe], weights: dict[str, float]) -> float | None:
     """The mean of what each is to be asked at; None where one need not be waited for, or the worst score will do."""
-    scores = [teacher.open_at for teacher in asked]
-    if not asked or any(score is None for score in scores):
+    scores = {teacher.name: teacher.open_at for teacher in asked}
+    known = {name: score for name, score in scores.items() if score is not None}
+    if not known or len(known) < len(scores):
         return None
-    total = sum(weights[teacher.name] for teacher in asked)
-    mean = sum(weights[one.name] * (score or 0.0) for one, score in zip(asked, scores, strict=True)) / total
+    mean = _mean(known, weights)
     return float(f"{max(_BEST, mean):.{_DIGITS}g}") if mean < _WORST else None
 
 
 def _cap(asked: list[TeacherProbe], weights: dict[str, float]) -> float:
     """The mean of how long each stays ahead."""
-    total = sum(weights[teacher.name] for teacher in asked)
-    mean = sum(weights[one.name] * one.until for one in asked) / total if total else 1.0
-    return float(f"{mean:.2g}")
+    return float(f"{_mean({teacher.name: teacher.until for teacher in asked}, weights):.2g}") if asked else 1.0
+
+
+def _mean(values: dict[str, float], weights: dict[str, float]) -> float:
+    """Of what teachers have by name, each as often as it is asked."""
+    return sum(weights[name] * value for name, value in values.items()) / sum(weights[name] for name in values)
 
 
 def _weight(gain: float, best: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from headstart.distill.heads.head import Head
 from headstart.distill.pool.teacher import Teacher
@@ -51,11 +51,14 @@ class Prices:
         price = cost if cost is not None else time
         assert price is not None
         reach = reach_of(self.trained.get(name), whole, noisy=self.noisy)
-        until = reach if self.noisy else 1.0
-        worth = worth_of(
-            knowledge=knowledge, reach=reach, cost=price, share=self.share * until, every=int(self.window.every)
+        return worth_of(
+            knowledge=knowledge,
+            reach=reach,
+            cost=price,
+            share=self.share,
+            every=int(self.window.every),
+            until=reach if self.noisy else 1.0,
         )
-        return replace(worth, until=until)
 
     def all_hopeless(self, turns: Sequence[Turn]) -> bool:
         """Whether none of so many teachers can be worth its cost, whatever it knows."""

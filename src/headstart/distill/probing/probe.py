@@ -241,8 +241,8 @@ def _judged(measured: list[Measured], student: list[Evidence], head: Head, outpu
     own = mean_of_heads([one.losses() for one in student])
     base = min(chance, own)
     known = base - min(min(one.calibrated for one in measured), base)
-    best = min((one.brier for one in measured if one.brier is not None), default=None)
-    prices = replace(prices, noisy=best is not None and mostly_noise(head, outputs, best))
+    best = min((one.brier for one in measured if one.brier is not None), default=0.0)
+    prices = replace(prices, noisy=mostly_noise(head, outputs, best))
     names = numbered([one.name for one in measured])
     found: list[TeacherProbe] = []
     for one, name in zip(measured, names, strict=True):

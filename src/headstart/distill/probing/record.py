@@ -132,8 +132,8 @@ class Probe:
     @property
     def noisy(self) -> bool:
         """Whether labels are mostly noise, as far as a look at the teachers tells."""
-        scores = [teacher.brier for teacher in self.teachers if teacher.brier is not None]
-        return bool(scores) and mostly_noise(self.head, self.outputs, min(scores))
+        best = min((teacher.brier for teacher in self.teachers if teacher.brier is not None), default=0.0)
+        return mostly_noise(self.head, self.outputs, best)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON."""

@@ -48,7 +48,7 @@ class Worth:
         return (1.0 - self.break_even) / (1.0 - self.saving)
 
 
-def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every: int = 1) -> Worth:
+def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every: int = 1, until: float = 1.0) -> Worth:
     """What a teacher is worth, by a rule as simple as what is known of it allows.
 
     Args:
@@ -57,10 +57,11 @@ def worth_of(*, knowledge: float, reach: float, cost: float, share: float, every
         cost: Its forward, in steps of the student.
         share: Of the steps that the window has, were it to ask on each.
         every: Ask on every k-th of them at most. What may be saved is then a k-th: the others have no teacher.
+        until: The fraction of them after which it is not asked any more.
     """
     every = max(every, cadence(cost))
-    overhead = cost * share / every
-    return Worth(every, overhead / (1.0 + overhead), MOST * max(0.0, knowledge) * reach / every)
+    overhead = cost * share * until / every
+    return Worth(every, overhead / (1.0 + overhead), MOST * max(0.0, knowledge) * reach / every, until)
 
 
 def cadence(cost: float) -> int:
