@@ -19,6 +19,7 @@ from headstart.report import (
     sentences,
     setup_tables,
 )
+from headstart.report.auto_table import auto_table
 from headstart.report.figures import CLOCK_NAMES
 from headstart.report.money import Price
 from headstart.report.pictures import canvas
@@ -122,6 +123,7 @@ def render_page(
         money=money.money_table(record, price) if price is not None and record.results else None,
         cells=result_tables.cell_table(record),
         teachers=result_tables.teacher_table(record),
+        autos=auto_table(record),
         inits=init_tables.init_table(record),
         trained_on=init_tables.trained_on_sentences(record),
         failures=result_tables.failure_table(record),

@@ -131,6 +131,7 @@ def memory_of(bench: Bench) -> PlannedMemory:
     In this order, as a process may keep what it has freed, and its peak does not fall again.
     """
     session = bench.session
+    ready = highest_resident_bytes()
     plain = _peak(bench, None)
     evaluated = _highest(session.device, lambda: session.evaluate(shares=_EVALUATED))
     distilled = _peak(bench, bench.distiller) if bench.distiller is not None else plain
@@ -151,7 +152,7 @@ def memory_of(bench: Bench) -> PlannedMemory:
         rest=None if highest is None else highest - sum(parts.values()),
         plain_peak=None if plain is None else max(plain, evaluated or 0),
         distilled_peak=highest,
-        host_peak=host if device else highest,
+        host_peak=max((peak for peak in (ready, host if device else highest) if peak is not None), default=None),
     )
 
 

@@ -56,7 +56,7 @@ class PlannedMemory(Record):
         plain_peak: Measured in steps without distillation. On CUDA what torch allocated there; else what this process
             occupied (Linux); None where nothing tells.
         distilled_peak: The same in steps that distil, or that would follow them: at least `plain_peak`.
-        host_peak: What the process occupied at its highest; on a CPU that is `distilled_peak`.
+        host_peak: What the process occupied at its highest, reading the data included, which can take more than steps.
     """
 
     parameters: int
