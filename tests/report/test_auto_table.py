@@ -25,7 +25,13 @@ def raced(*runs: RunRecord) -> RaceRecord:
 
 
 def asking(spec: str, temperature: float, **settings: Any) -> dict[str, Any]:
-    return {"teachers": [{"spec": spec, "temperature": temperature}], "stop": "auto", "temperature": 1.0, **settings}
+    return {
+        "teachers": [{"spec": spec, "temperature": temperature}],
+        "stop": "auto",
+        "temperature": 1.0,
+        "weight": 0.9,
+        "every": 1,
+    } | settings
 
 
 def test_runs_that_choose_alike_share_a_row_with_measured_numbers_as_ranges() -> None:

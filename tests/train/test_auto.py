@@ -13,6 +13,7 @@ import yaml
 
 from headstart.experiment.race import race_recipe
 from headstart.race.statistics.costs import run_cost
+from headstart.recipe.image_sizes import count_sides
 from headstart.recipe.load import parse_recipe
 from headstart.recipe.recipe import Recipe
 from headstart.records import AutoRecord, Calibration, RunRecord, StepTime, read_record
@@ -217,3 +218,56 @@ def test_teachers_that_are_asked_in_any_case_are_calibrated_though_they_cannot_b
             assert record.auto.distill["teachers"][0]["temperature"] is not None
         else:
             assert record.auto.flops == 0.0
+
+
+def test_what_a_teacher_that_began_with_another_knows_is_not_reckoned_by_its_own_training(
+    tiny_data: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    train(tiny_recipe(tiny_data, train__steps=2, init={"from": teachers["good"]}), tmp_path / "second")
+    train(tiny_recipe(tiny_data, train__steps=2), tmp_path / "short")
+    asked = {}
+    for name in ("second", "short"):
+        record = train(automatic(tiny_data, [str(tmp_path / name)]), tmp_path / f"by-{name}")
+        assert record.auto is not None
+        asked[name] = record.auto.probe["rows"] > 0
+    assert asked == {"second": True, "short": False}
+
+
+def test_as_many_rows_are_looked_at_however_a_step_is_cut(tiny_data: Path, teachers: dict[str, str]) -> None:
+    found = {}
+    for parts in (1, 4):
+        recipe = settled(automatic(tiny_data, [teachers["good"]], train__accumulate=parts))
+        task, device = build_task(recipe, "cpu"), torch.device("cpu")
+        found[parts] = look_at_teachers(recipe, task, device, {}).probe.rows
+    assert found[1] == found[4] > 0
+
+
+def test_smaller_images_count_by_their_pixels(tiny_data: Path) -> None:
+    plain = tiny_recipe(tiny_data, data__size=32)
+    task = build_task(tiny_recipe(tiny_data), "cpu")
+    grown = tiny_recipe(tiny_data, data__size=32, data__progressive={"scale": 0.5, "increment": 8, "stop": 1.0})
+    whole, less = (probing._whole_steps(recipe, task) for recipe in (plain, grown))
+    sides = count_sides(grown, whole)
+    expected = sum(count * ((side or 32) / 32) ** 2 for side, count in sides.items())
+    assert less == round(expected) < 0.8 * whole
+
+
+def test_text_without_a_test_split_is_not_looked_at_by_what_it_is_judged_by(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    words = ["time", "train", "model", "head", "start", "fast", "slow", "good"]
+    place = tmp_path / "text"
+    place.mkdir()
+    text = [" ".join(words[i] for i in torch.randint(8, (40,), generator=generator)) for _ in range(60)]
+    (place / "train.txt").write_text("\n\n".join(text), encoding="utf-8")
+    rows = {}
+    for extra in ({}, {"tuning": 10}):
+        data = {"name": str(place), "length": 16, "vocab_size": 64, "holdout": 20, **extra}
+        model = {"name": "modernbert", "size": "tiny"}
+        content = {"task": "mlm", "model": model, "data": data, "train": {"steps": 4, "batch_size": 4}}
+        old = tmp_path / f"old-{len(extra)}"
+        train(parse_recipe(content, "old"), old)
+        recipe = settled(parse_recipe({**content, "distill": {"teachers": [str(old)], **AUTO}}, "new"))
+        task = build_task(recipe, "cpu")
+        rows[len(extra)] = look_at_teachers(recipe, task, torch.device("cpu"), {}).rows
+    assert rows[0].startswith("the first training batches")
+    assert rows[1] == "training samples set aside by data.tuning"

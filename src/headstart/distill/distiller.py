@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from headstart.distill.asking.ask_teachers import Asked, Asking
 from headstart.distill.asking.shared_tokens import first_tokens
 from headstart.distill.batch_loss import both_losses, distillation_loss, projected_losses
-from headstart.distill.first_look import check_class_dim, ignored_label, warn_of_sum, warn_of_task
+from headstart.distill.first_look import check_class_dim, ignored_label, refuse_own_tokens, warn_of_sum, warn_of_task
 from headstart.distill.fused import fusable, linear_cross_entropy
 from headstart.distill.fused.tally import Count
 from headstart.distill.heads.head import Head
@@ -145,6 +145,7 @@ class Distiller:
         self._tokens: int | None = None  # to distil of a language model's; from the first distilled batch on
         self._step = 0
         self._ignored: int | None = None  # the task loss's own label for none, beside -100
+        self._labels_seen = False
         self.last: LastCall | None = None
         self._let_go_if_closed()
 
@@ -281,6 +282,7 @@ class Distiller:
                 with other inputs.
         """
         scale = self._scale
+        self._look_at_labels(inputs, labels)
         if scale == 0.0 or not torch.is_grad_enabled():
             if (opening := self._awaits()) is not None:
                 outputs = self._heads(logits, self._as_the_task_has_them(labels, loss))[1]
@@ -336,6 +338,7 @@ class Distiller:
         """
         scale = self._scale
         active = scale > 0.0 and torch.is_grad_enabled()
+        self._look_at_labels(inputs, labels)
         if isinstance(logits, Projection):
             if isinstance(labels, Tensor) and self._by_row and not (active and self._cuts(len(logits.weight))):
                 weight = self.weight * scale if active else 0.0
@@ -430,6 +433,12 @@ class Distiller:
             return labels
         labels = labels.long()
         return labels.masked_fill(labels == self._ignored, IGNORED)
+
+    def _look_at_labels(self, inputs: Any, labels: Any) -> None:
+        """Once, where students are judged by them."""
+        if not self._labels_seen and (self._when.automatic is not None or self._when.opening is not None):
+            refuse_own_tokens("stop='auto' and open_at", inputs, labels)
+            self._labels_seen = True
 
     def _heads(self, logits: Tensor | Several, labels: Any) -> tuple[Names, list[Output]]:
         names, outputs = outputs_of(logits, labels)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,28 @@ _TASK_LOSSES: dict[str, Head] = {
     "HuberLoss": "values",
     "SmoothL1Loss": "values",
 }
+
+
+def refuse_own_tokens(whose: str, inputs: Any, labels: Any) -> None:
+    """Refuse labels of a causal model that nobody has shifted, as the Trainer of transformers has them.
+
+    Args:
+        whose: Who compares with labels, for the message.
+        inputs: What the student was given.
+        labels: Of the batch. Where hardly any token has one, as in masked text, they may be the inputs' own by chance.
+
+    Raises:
+        HeadstartError: They are the very tokens of the inputs.
+    """
+    tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+    if not isinstance(tokens, Tensor) or not isinstance(labels, Tensor) or tokens.shape != labels.shape:
+        return
+    labelled = labels != IGNORED
+    if 2 * int(labelled.sum()) > labelled.numel() and bool((labels == tokens)[labelled].all()):
+        raise HeadstartError(
+            f"{whose}: the labels are the very tokens of the inputs, and a causal model is judged by the next ones; "
+            "shift them: labels = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]"
+        )
 
 
 def check_logits(whose: str, logits: Tensor, keep: Tensor, objective: Objective) -> bool:

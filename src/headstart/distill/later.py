@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, distributed
+
+T = TypeVar("T")
 
 
 def together() -> bool:
@@ -30,6 +34,23 @@ def over_processes(sums: Tensor | None, count: int) -> Tensor | None:
     sums = torch.zeros(count, device=own_device()) if sums is None else sums
     distributed.all_reduce(sums)  # on a GPU only queued
     return sums
+
+
+def from_first(found: T) -> T:
+    """What the first of all processes has found, in all of them; all of them have to call it.
+
+    Args:
+        found: By this process; can be pickled.
+
+    Example:
+        >>> from_first({"alone": True})
+        {'alone': True}
+    """
+    if not together():
+        return found
+    held = [found if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(held)
+    return held[0]  # type: ignore[return-value]  # the first process has put its own there
 
 
 class Later:

@@ -36,8 +36,10 @@ class When:
 
     @property
     def stopped(self) -> Stopped | None:
-        """When and why it closed by itself."""
-        return None if self.automatic is None else self.automatic.stopped
+        """When and why it closed by itself; nothing that never opened did."""
+        if self.automatic is None or (self.opening is not None and self.opening.opened is None):
+            return None
+        return self.automatic.stopped
 
     def scale(self, step: int) -> float:
         """The factor on the weight at a step."""
@@ -73,7 +75,8 @@ class When:
         if self.automatic is not None and self.automatic.stopped is None:
             self.automatic.hand_over(step, following, self.window, self.total_steps, distilled=distilled)
             if self.automatic.stopped is not None:
-                logger.info("%s", self.automatic.stopped)
+                if self.stopped is not None:
+                    logger.info("%s", self.stopped)
                 return True
         if self.opening is not None and not self.closed(step):
             before = self.opening.opened

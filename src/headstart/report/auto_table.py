@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
+from typing import Any
 
-from headstart.recipe.distill_section import Distill
 from headstart.records import RaceRecord, RunRecord
 from headstart.report import figures
 from headstart.report.figures import NOTHING
 from headstart.report.result_tables import Column, Table
-from headstart.teachers import TeacherEntry
 
-_MEASURED = ("open_at", "cap")  # which differ a little from run to run
-_ALWAYS = ("temperature", "weight")  # told also where the choice is the default
+_CHOSEN = ("temperature", "weight", "start", "stop", "every")  # settings that are told
+_MEASURED = ("open_at", "cap")  # and those that differ a little from run to run
+_NOTHING = {"start": 0.0, "every": 1}  # what says nothing
 
 
 def auto_table(record: RaceRecord) -> Table:
@@ -31,7 +31,7 @@ def auto_table(record: RaceRecord) -> Table:
         Column("Because", "text"),
         Column("Raw seconds"),
     )
-    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for arm in record.arms:
         for run in record.runs:
             if run.arm == arm.name and run.auto is not None:
@@ -47,41 +47,46 @@ def auto_table(record: RaceRecord) -> Table:
     return Table(caption, columns, rows)
 
 
-def _section(run: RunRecord) -> Distill | None:
+def _section(run: RunRecord) -> Mapping[str, Any] | None:
     """The chosen section; None: no teacher is of use."""
     assert run.auto is not None
-    return None if run.auto.distill is None else Distill.model_validate(run.auto.distill)
+    return run.auto.distill
 
 
-def _kind(section: Distill | None) -> tuple[str, str]:
+def _sections(runs: list[RunRecord]) -> list[Mapping[str, Any]]:
+    return [section for run in runs if (section := _section(run)) is not None]
+
+
+def _kind(section: Mapping[str, Any] | None) -> tuple[str, ...]:
     """By what choices count as the same: teachers, and the settings that are not measured."""
     if section is None:
-        return "", ""
-    return " ".join(section.specs), repr(section.model_dump(exclude={"teachers", *_MEASURED}))
+        return ()
+    rest = {key: value for key, value in section.items() if key not in ("teachers", *_MEASURED)}
+    return (*map(_spec, section["teachers"]), repr(rest))
+
+
+def _spec(entry: str | Mapping[str, Any]) -> str:
+    return entry if isinstance(entry, str) else str(entry["spec"])
 
 
 def _asked(runs: list[RunRecord]) -> str:
-    sections = [section for run in runs if (section := _section(run)) is not None]
-    if not sections:
-        return "no teacher"
-    return ", ".join(_teacher(entries) for entries in zip(*(section.teachers for section in sections), strict=True))
+    entries = [section["teachers"] for section in _sections(runs)]
+    return ", ".join(map(_teacher, zip(*entries, strict=True))) if entries else "no teacher"
 
 
-def _teacher(entries: tuple[TeacherEntry, ...]) -> str:
+def _teacher(entries: tuple[Any, ...]) -> str:
     """A teacher, and the temperature that calibrates it."""
-    found = _range(entry.temperature for entry in entries)
-    return entries[0].spec + (f" (calibrated by T = {found})" if found else "")
+    found = _range(entry.get("temperature") for entry in entries if isinstance(entry, Mapping))
+    return _spec(entries[0]) + (f" (calibrated by T = {found})" if found else "")
 
 
 def _settings(runs: list[RunRecord]) -> str:
-    sections = [section for run in runs if (section := _section(run)) is not None]
+    sections = _sections(runs)
     if not sections:
         return NOTHING
-    first = sections[0]
-    changed = first.model_dump(mode="json", exclude_defaults=True, exclude={"teachers", *_MEASURED, *_ALWAYS})
-    told = [f"{key} {_number(getattr(first, key))}" for key in _ALWAYS]
-    told += [f"{key} {_number(value)}" for key, value in changed.items()]
-    measured = ((key, _range(getattr(section, key) for section in sections)) for key in _MEASURED)
+    chosen = ((key, sections[0].get(key)) for key in _CHOSEN)
+    told = [f"{key} {_number(value)}" for key, value in chosen if value not in (None, _NOTHING.get(key))]
+    measured = ((key, _range(section.get(key) for section in sections)) for key in _MEASURED)
     return ", ".join([*told, *(f"{key} {found}" for key, found in measured if found)])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -22,9 +23,10 @@ from headstart.generators import generators_untouched
 from headstart.precision import AUTOCAST
 from headstart.recipe.automatic import decided, provisional
 from headstart.recipe.distill_section import Distill
+from headstart.recipe.image_sizes import count_sides
 from headstart.recipe.recipe import Recipe
 from headstart.recipe.step_kinds import steps_of, window_of
-from headstart.records import AutoRecord
+from headstart.records import AutoRecord, RunRecord
 from headstart.tasks import Batch, Task
 from headstart.tasks.images.losses import soft_labels
 from headstart.teachers import TeacherEntry, find_teacher
@@ -34,7 +36,7 @@ from headstart.train.setup.initial_weights import start_from
 from headstart.train.setup.load_pool import load_one
 
 _ROWS = 1024  # labelled rows that are enough to look at
-_FEWEST, _MOST = 2, 8  # batches
+_FEWEST, _MOST = 2, 8  # batches of a step, all its micro-batches
 _PRICE = 0.01  # of the training, about, that a look may take
 
 Progress = Callable[[int, int], None]
@@ -104,7 +106,7 @@ def look_at_teachers(
             forward=task.forward,
             autocast=AUTOCAST[recipe.train.precision],
             window=window_of(provisional(recipe.distill)),
-            total_steps=steps_of(recipe, task.samples) * _parts(recipe),
+            total_steps=_whole_steps(recipe, task),
             trained=_trained(recipe, paths),
             timed=timed,
             in_full=in_full,
@@ -192,14 +194,32 @@ def _batches(recipe: Recipe, task: Task) -> tuple[list[Batch], str]:
     """Micro-batches to look at, and which rows they are of."""
     size, most = recipe.train.batch_size // _parts(recipe), _affordable(recipe, task)
     aside = _set_aside(recipe)
-    if aside is None:
-        make = partial(task.batch, size=recipe.train.batch_size, part=0, parts=_parts(recipe))
-        told = "the first training batches, which the student trains on, too (data.tuning would set others aside)"
-        return _enough((make(step) for step in range(_MOST)), most), told
-    key, evaluate = aside
-    judged = recipe.model_copy(update={"data": recipe.data.model_copy(update={"evaluate": evaluate})})
-    held_out = build_task(judged, ranks.connect().device).held_out(size)
-    return _enough(islice(held_out, _MOST), most), f"training samples set aside by data.{key}"
+    parts = _parts(recipe)
+    if aside is not None:
+        key, evaluate = aside
+        judged = recipe.model_copy(update={"data": recipe.data.model_copy(update={"evaluate": evaluate})})
+        other = build_task(judged, ranks.connect().device)
+        if not _judged_alike(task, other):
+            found = _enough(islice(other.held_out(size), _MOST * parts), most, parts)
+            return found, f"training samples set aside by data.{key}"
+    make = partial(task.batch, size=recipe.train.batch_size, part=0, parts=parts)
+    told = "the first training batches, which the student trains on, too (data.tuning would set others aside)"
+    return _enough((make(step) for step in range(_MOST * parts)), most, parts), told
+
+
+def _judged_alike(task: Task, other: Task) -> bool:
+    """Whether both judge by the same samples: a text without a test split is judged by what `holdout` sets aside."""
+    pairs = zip(task.held_out(1), other.held_out(1), strict=False)
+    one, another = next(pairs, (None, None))
+    return one is not None and another is not None and _same(one.inputs, another.inputs)
+
+
+def _same(one: Any, another: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(another, Tensor):
+        return one.shape == another.shape and bool((one == another).all())
+    if isinstance(one, Mapping) and isinstance(another, Mapping):
+        return one.keys() == another.keys() and all(_same(one[name], another[name]) for name in one)
+    return bool(one == another)
 
 
 def _set_aside(recipe: Recipe) -> tuple[str, str] | None:
@@ -215,17 +235,25 @@ def _affordable(recipe: Recipe, task: Task) -> int:
     """How many micro-batches to look at, were each teacher of the student's size: a forward is a third of a step."""
     assert recipe.distill is not None
     steps = steps_of(recipe, task.samples) * _parts(recipe)
-    return max(_FEWEST, int(_PRICE * steps * 3 / (1 + len(recipe.distill.teachers))))
+    return max(_FEWEST * _parts(recipe), int(_PRICE * steps * 3 / (1 + len(recipe.distill.teachers))))
 
 
-def _enough(batches: Iterator[Batch], most: int) -> list[Batch]:
+def _whole_steps(recipe: Recipe, task: Task) -> int:
+    """Micro-batches of the training; those of smaller images count by their pixels, as convolutions do."""
+    sides = count_sides(recipe, steps_of(recipe, task.samples))
+    full: int = getattr(recipe.data, "size", None) or 1
+    whole = sum(count * (1.0 if side is None else (side / full) ** 2) for side, count in sides.items())
+    return max(1, round(whole * _parts(recipe)))
+
+
+def _enough(batches: Iterator[Batch], most: int, parts: int) -> list[Batch]:
     """The first ones that have enough labelled rows, or as many as are affordable."""
     found: list[Batch] = []
     rows = 0
     for batch in batches:
         found.append(batch)
         rows += int(labelled(batch.labels).sum())
-        if len(found) >= most or (rows >= _ROWS and len(found) >= _FEWEST):
+        if len(found) >= most or (rows >= _ROWS and len(found) >= _FEWEST * parts):
             break
     return found
 
@@ -239,12 +267,19 @@ def _parts(recipe: Recipe) -> int:
 
 
 def _trained(recipe: Recipe, paths: Mapping[str, Path]) -> dict[str, float]:
-    """FLOPs of the teachers' trainings, where they are known, by the names that a pool gives them."""
+    """FLOPs of the teachers' trainings, where they are known, by the names that a pool gives them.
+
+    Of one that began with an older model's weights they are not: that model's training is in it, too.
+    """
+
+    def alone(record: RunRecord) -> bool:
+        return record.init is None and not record.settings.get("model", {}).get("pretrained")
+
     assert recipe.distill is not None
     specs = recipe.distill.specs
     records = [find_teacher(paths.get(spec, spec)).record for spec in specs]
     known = zip(numbered(specs), records, strict=True)
-    return {name: record.flops for name, record in known if record is not None and record.flops}
+    return {name: record.flops for name, record in known if record is not None and record.flops and alone(record)}
 
 
 def _flops(found: Probe, student: nn.Module, batches: list[Batch], task: Task) -> float:

@@ -18,6 +18,7 @@ from headstart.distill import Distiller, Projection, Teacher, TeacherPool, Windo
 from headstart.distill.probing import choose, probe
 from headstart.errors import HeadstartError, TeacherError
 from tests.distill.conftest import Given
+from tests.train.processes import run_together
 
 ROWS, FEATURES, CLASSES = 300, 6, 4
 
@@ -331,6 +332,14 @@ def test_bad_input(
         probe(linear(1.0), fresh, shown, **options)
 
 
+def test_batches_that_are_no_pairs_and_labels_that_are_no_classes(fresh: nn.Module) -> None:
+    ((inputs, labels),) = batches(1)
+    with pytest.raises(HeadstartError, match=r"a batch is a Tensor and no pair; give \(inputs, labels\) for each"):
+        probe(linear(1.0), fresh, [inputs])  # type: ignore[list-item]
+    with pytest.raises(HeadstartError, match=r"labels are torch.float32 of shape \(300,\); give the indices"):
+        probe(linear(1.0), fresh, [(inputs, labels.float())])
+
+
 def test_labels_that_nobody_has_shifted() -> None:
     tokens = torch.randint(5, (2, 4))
     student = nn.Sequential(nn.Embedding(5, 5))
@@ -394,6 +403,48 @@ def test_a_distiller_by_itself(fresh: nn.Module) -> None:
     loss = distiller(F.cross_entropy(logits, labels), logits, inputs, labels=labels)
     assert loss.requires_grad
     assert distiller.last is not None and "Distiller(pool, total_steps=40" in str(chosen)
+
+
+def test_the_teachers_given_stay_as_they_are_and_so_does_how_their_pool_draws(fresh: nn.Module) -> None:
+    given = TeacherPool([Teacher(linear(3.0), temperature=2.0)], seed=7, per_rank=True)
+    first, again = (headstart.auto(given, fresh, batches(1), total_steps=40) for _ in range(2))
+    assert given.live[0].temperature == 2.0
+    assert first.pool.live[0].temperature == again.pool.live[0].temperature == pytest.approx(3.0, rel=0.2)
+    assert (first.pool.seed, first.pool.per_rank) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draw": "all"}, "asks 2 teachers a step, and auto reckons with one; give the teachers themselves"),
+        ({"weights": [1, 2]}, "has weights of its own, and auto chooses them"),
+        ({"residence": "stream"}, "has its teachers elsewhere"),
+    ],
+)
+def test_pools_that_say_themselves_what_is_to_be_chosen(
+    fresh: nn.Module, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TeacherError, match=message):
+        headstart.auto(TeacherPool([linear(1.0), linear(2.0)], **options), fresh, batches(1), total_steps=40)
+
+
+def choose_by_own_batches() -> None:
+    """Each process looks at batches of its own, of which one sees three times surer logits."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    torch.manual_seed(5)
+    ((inputs, labels),) = batches(1)
+    shown = [((1 + 2 * rank) * inputs, labels)]
+    chosen = headstart.auto(linear(3.0), nn.Linear(FEATURES, CLASSES), shown, total_steps=40)
+    told = [None] * 2
+    torch.distributed.all_gather_object(told, (chosen.settings, chosen.pool.live[0].temperature, str(chosen)))
+    assert told[0] == told[1]
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_take_what_the_first_one_has_found() -> None:
+    run_together(choose_by_own_batches)
 
 
 def test_all_dropped_and_the_loop_goes_on(fresh: nn.Module) -> None:

@@ -97,6 +97,23 @@ class TestWhen:
         assert distiller.stopped is not None
         assert opened(distiller).step + 20 < distiller.stopped.step < opened(distiller).step + 60
 
+    def test_of_a_training_that_is_made_longer_each_new_block_is_looked_at(self) -> None:
+        distiller = waiting(2.0, total_steps=4 * TOTAL, start=0.5)
+        go(distiller, [(1.0, 6.0)] * 100)
+        longer = waiting(2.0, total_steps=8 * TOTAL)
+        longer.load_state_dict(
+            distiller.state_dict() | {"opening": distiller.state_dict()["opening"] | {"opened": None}}
+        )
+        go(longer, [(1.0, 6.0)] * 40, first=100)
+        assert opened(longer).step <= 110
+
+    def test_a_window_that_never_opened_has_not_stopped(self, caplog: pytest.LogCaptureFixture) -> None:
+        distiller = waiting(0.4, stop="auto", cap=1.0, warmup=0.0)
+        with caplog.at_level(logging.INFO, "headstart"):
+            go(distiller, [(0.5, 6.0)] * TOTAL)
+        assert distiller.closed and distiller.opened is None and distiller.stopped is None
+        assert not any("stopped" in message for message in caplog.messages)
+
     def test_told_in_words_and_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
         distiller = waiting()
         with caplog.at_level(logging.INFO, "headstart"):
@@ -226,3 +243,14 @@ class TestRefused:
         logits, target, labels = batch(0, student=1.0, teacher=1.0)
         with pytest.raises(HeadstartError, match=r"none: call distiller\(.*labels=labels\), or set start instead"):
             waiting()(F.cross_entropy(logits, labels), logits, target)
+
+    @pytest.mark.parametrize("options", [{"open_at": 0.4}, {"stop": "auto"}])
+    def test_labels_that_nobody_has_shifted(self, options: dict[str, Any]) -> None:
+        student, tokens = nn.Embedding(CLASSES, CLASSES), torch.randint(CLASSES, (4, 8))
+        teacher = nn.Sequential(nn.Embedding(CLASSES, CLASSES))
+        teacher.forward = lambda input_ids: teacher[0](input_ids)  # type: ignore[method-assign]
+        distiller, logits = Distiller(teacher, total_steps=10, **options), student(tokens)
+        task, shifted = logits.mean(), F.pad(tokens, (0, 1), value=-100)[..., 1:]
+        with pytest.raises(HeadstartError, match="open_at: the labels are the very tokens of the inputs"):
+            distiller(task, logits, {"input_ids": tokens}, labels=tokens)
+        distiller(task, logits, {"input_ids": tokens}, labels=shifted)

@@ -142,6 +142,12 @@ def probe(
     shown = list(batches)
     if not shown:
         raise HeadstartError("probe: no batches, so there is nothing to look at; give pairs of inputs and labels")
+    for batch in shown:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise HeadstartError(
+                f"probe: a batch is a {type(batch).__name__} and no pair; give (inputs, labels) for each, as in "
+                "probe(teachers, student, [(inputs, labels)])"
+            )
     window = window or Window(stop=0.5)
     with generators_untouched():
         copied = StudentCopy(student, forward, autocast)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from headstart.distill.first_look import check_logits
+from headstart.distill.first_look import check_logits, refuse_own_tokens
 from headstart.distill.heads.head import Head
 from headstart.distill.heads.layout import Layout
 from headstart.distill.heads.several import Names, outputs_of
-from headstart.distill.objective import IGNORED, build_objective
+from headstart.distill.objective import build_objective
 from headstart.distill.pool.teacher import Teacher
 from headstart.distill.probing.evidence import Evidence, joined
 from headstart.distill.probing.student import StudentCopy
@@ -75,7 +75,7 @@ def ask_student(
     said: list[list[Evidence]] = []
     names: Names = ()
     for inputs, labels in batches:
-        _refuse_own_tokens(inputs, labels)
+        refuse_own_tokens("probe", inputs, labels)
         given = student.outputs(inputs)
         names, outputs = outputs_of(given.outline() if isinstance(given, Projection) else given, labels)
         shown = []
@@ -111,22 +111,14 @@ def ask_teacher(teacher: Teacher, asked: Asked, told: Callable[[int], None]) -> 
     return [joined(parts) for parts in said]
 
 
-def _refuse_own_tokens(inputs: Any, labels: Any) -> None:
-    """Labels of a causal model as the Trainer of transformers has them, which shifts them itself."""
-    tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
-    if not isinstance(tokens, Tensor) or not isinstance(labels, Tensor) or tokens.shape != labels.shape:
-        return
-    labelled = labels != IGNORED
-    if labelled.any() and bool((labels == tokens)[labelled].all()):
-        raise HeadstartError(
-            "probe: the labels are the very tokens of the inputs, and a causal model is judged by the next ones; shift "
-            "them: labels = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]"
-        )
-
-
 def _shown(layout: Layout, outputs: Tensor, labels: Tensor, batches: int) -> Shown:
     rows, fitting = layout.of_student(outputs, labels)
     assert fitting is not None
+    if layout.objective.head == "classes" and fitting.is_floating_point() and fitting.dim() < rows.dim():
+        raise HeadstartError(
+            f"probe: labels are {fitting.dtype} of shape {tuple(labels.shape)}; give the indices of classes as int64, "
+            'probabilities of each class, or say what outputs are: head="values"'
+        )
     flat = fitting.flatten(0, -2) if fitting.dim() == rows.dim() else fitting.flatten()
     counted = layout.objective.counted(flat)
     index = (counted if counted.dim() == 1 else counted.any(-1)).nonzero().squeeze(-1)

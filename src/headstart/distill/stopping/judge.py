@@ -9,7 +9,7 @@ from headstart.distill.stopping.batch_sums import cosine
 from headstart.distill.stopping.sequential import SunkBelow
 from headstart.distill.stopping.stopped import Reason
 
-BLOCKS = 400  # of a whole training: what is measured of the steps of a block is one value of a series
+BLOCKS = 400  # of a whole training at most: what is measured of the steps of a block is one value of a series
 ERROR = 0.01  # chance that a rule which does not hold at any time is taken to hold, in a whole training
 SHARE = 0.5  # of the cosine that it began with, below which it has sunk; docs/window.md says how it was chosen
 FLOOR = 0.05  # the cosine below which it has sunk wherever it began: teachers may never have pointed to the labels
@@ -22,10 +22,10 @@ def block_length(total_steps: int) -> int:
     """Steps of a block; one in a training of fewer steps than blocks.
 
     Example:
-        >>> block_length(60), block_length(4000)
-        (1, 10)
+        >>> block_length(60), block_length(4000), block_length(4001)
+        (1, 10, 11)
     """
-    return max(1, total_steps // BLOCKS)
+    return max(1, -(-total_steps // BLOCKS))
 
 
 class Block(NamedTuple):

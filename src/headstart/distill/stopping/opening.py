@@ -88,7 +88,7 @@ class Opening:
         self._step: Tensor | None = None  # rows and their scores, of the present step, in this process
         self._pending: Later | None = None  # of the last look, in all processes
         self._recent: deque[list[float]] = deque(maxlen=RECENT)
-        self._block = -1  # the last one that was looked at
+        self._looked = -1  # the last step that was looked at
 
     def shut(self, step: int) -> bool:
         """Whether it is not open yet at a step."""
@@ -96,7 +96,8 @@ class Opening:
 
     def looks(self, step: int, total_steps: int) -> bool:
         """Whether a step's batch is looked at."""
-        return self.opened is None and _block(step, total_steps) > self._block
+        length = block_length(total_steps)  # of today's: a training may be made longer while it goes on
+        return self.opened is None and (self._looked < 0 or step // length > self._looked // length)
 
     def observe(self, outputs: Sequence[Output]) -> None:
         """Take in a batch, one of the step's micro-batches.
@@ -145,7 +146,7 @@ class Opening:
         if following < step:
             self._forget()
         elif self.looks(step, total_steps):
-            self._block = _block(step, total_steps)
+            self._looked = step
             self._read_and_send()
             self._decide(window.next_step(following, total_steps), total_steps)
 
@@ -154,7 +155,7 @@ class Opening:
         return {
             "opened": None if self.opened is None else asdict(self.opened),
             "recent": [list(look) for look in self._recent],
-            "block": self._block,
+            "looked": self._looked,
             "pending": None if self._pending is None else self._pending.read(),
         }
 
@@ -162,7 +163,7 @@ class Opening:
         """Go back to where `state_dict` was taken."""
         self._forget()
         self.opened = None if state["opened"] is None else Opened(**state["opened"])
-        self._block = int(state["block"])
+        self._looked = int(state.get("looked", -1))
         self._recent.extend(list(look) for look in state["recent"])
         self._pending = None if state["pending"] is None else Later(torch.tensor(state["pending"]))
 
@@ -192,9 +193,5 @@ class Opening:
 
     def _forget(self) -> None:
         self._recent.clear()
-        self._block = -1
+        self._looked = -1
         self._pending = self._step = self.opened = None
-
-
-def _block(step: int, total_steps: int) -> int:
-    return step // block_length(total_steps)
