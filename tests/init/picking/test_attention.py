@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,27 @@ def test_attention_of_the_same_heads_is_copied(kind: type[Any]) -> None:
     source, student = stirred(Block(kind, 16, 4)), Block(kind, 16, 4)
     assert init_from(student, source).share == 1
     assert_same_outputs(student, source, torch.randn(2, 5, 6))
+
+
+class Configured(VitPytorch):
+    """What it goes by lies in a configuration alone."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        del self.heads
+        self.cfg = SimpleNamespace(n_heads=heads)
+
+
+@pytest.mark.parametrize(("old", "new"), [((16, 4), (32, 4)), ((16, 4), (16, 2))])
+def test_heads_that_only_a_configuration_tells(old: tuple[int, int], new: tuple[int, int]) -> None:
+    student, source = (
+        nn.ModuleDict({"read": nn.Linear(6, width), "attn": Configured(width, heads), "out": nn.Linear(width, 3)})
+        for width, heads in (new, old)
+    )
+    fresh = {row.name: row.reason for row in init_from(student, source).tensors if row.what == "fresh"}
+    assert set(fresh) == {name for name in student.state_dict() if name.startswith("attn.")}
+    told = HEADS if old[1] == new[1] else "n_heads is 4 in the source, 2 here"
+    assert all(reason.startswith(told) for reason in fresh.values())
 
 
 def test_what_is_a_height_is_no_number_of_heads() -> None:

@@ -12,6 +12,7 @@ from headstart.init.filling.observe import evaluating
 
 _RELATIVE = {torch.float64: 1e-3, torch.float32: 1e-3}  # of the largest output; of narrower ones:
 _NARROW = 5e-2
+CHECKED = "checked on a batch"  # how a note of it begins
 
 
 def outputs_kept(student: nn.Module, source: nn.Module, batch: Any, forward: Callable[[nn.Module, Any], Any]) -> str:
@@ -34,10 +35,10 @@ def outputs_kept(student: nn.Module, source: nn.Module, batch: Any, forward: Cal
     wrong = [found for pair in pairs if (found := _difference(*pair))]
     if wrong:
         return (
-            f"checked on a batch: {wrong[0]}: it does not compute what the source does. Layers may concatenate or "
+            f"{CHECKED}: {wrong[0]}: it does not compute what the source does. Layers may concatenate or "
             "halve what looks like one axis, cut it into heads, or compute otherwise than the source's"
         )
-    return "checked on a batch: the student gives the source's outputs"
+    return f"{CHECKED}: the student gives the source's outputs"
 
 
 def _difference(mine: Tensor, theirs: Tensor) -> str:

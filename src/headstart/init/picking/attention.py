@@ -13,6 +13,8 @@ from headstart.init.side import Side, clean
 # Names that a layer of attention goes by inside its model.
 _NAMED = re.compile(r"(self|cross|encoder|decoder)?_?(attn|attention)\d*", re.IGNORECASE)
 
+_CONFIGS = ("config", "cfg", "args")
+
 
 class Attention:
     """What the modules of a model tell of attention heads.
@@ -25,6 +27,7 @@ class Attention:
         self.modules = {} if side.module is None else _modules(side.module)
         told = {path: _numbers(module) for path, module in self.modules.items()}
         self.told = {path: numbers for path, numbers in told.items() if numbers}
+        self.told |= self._configured(side.config)
 
     def around(self, name: str) -> list[str]:
         """The modules that tell the heads of the attention that a tensor stands in; none: it stands in no attention.
@@ -42,6 +45,15 @@ class Attention:
             elif _NAMED.fullmatch(place.rpartition(".")[2]) and not self._is_norm(owner):
                 found += inside
         return list(dict.fromkeys(found))
+
+    def _configured(self, config: Any) -> dict[str, dict[str, int]]:
+        """What is named attention and has no number itself goes by the configuration, its own or the model's."""
+        found = {}
+        for path, module in self.modules.items():
+            if _NAMED.fullmatch(path.rpartition(".")[2]) and not any(_within(f"{told}.", path) for told in self.told):
+                own = next((vars(module)[name] for name in _CONFIGS if name in vars(module)), config)
+                found[path] = heads_told(own)
+        return {path: numbers for path, numbers in found.items() if numbers}
 
     def _is_norm(self, path: str) -> bool:
         return "norm" in type(self.modules.get(path)).__name__.lower()

@@ -18,7 +18,7 @@ from headstart.init.side import Side
 UNSEEN = (
     "axes are told by their sizes alone, which cannot show where layers concatenate or halve them (joined skips, gated "
     "units in one layer) or cut them into heads: compare the outputs before and after (growth by whole multiples keeps "
-    "them; with batches it is checked), or look at the first loss with headstart doctor"
+    "them where nothing is fresh; with batches that is checked), or look at the first loss with headstart doctor"
 )
 
 
