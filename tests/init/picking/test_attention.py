@@ -99,6 +99,15 @@ def test_heads_that_only_a_configuration_tells(old: tuple[int, int], new: tuple[
     assert all(reason.startswith(told) for reason in fresh.values())
 
 
+def test_heads_that_are_computed_are_told_too() -> None:
+    class Computed(VitPytorch):
+        @property
+        def n_head(self) -> int:
+            return 2 * self.heads
+
+    assert Attention(Side(Computed(16, 4), None, "student")).told == {"": {"heads": 4, "n_head": 8}}
+
+
 def test_what_is_a_height_is_no_number_of_heads() -> None:
     net = nn.Linear(2, 2)
     net.h, net.w = 4, 4  # type: ignore[assignment]

@@ -82,7 +82,9 @@ def _modules(model: nn.Module) -> dict[str, nn.Module]:
 
 def _numbers(module: nn.Module) -> dict[str, int]:
     classes = (vars(each) for each in reversed(type(module).__mro__))
-    return _of_heads({key: value for own in (*classes, vars(module)) for key, value in own.items()})
+    known = {key: value for own in (*classes, vars(module)) for key, value in own.items()}
+    computed = [key for key, value in known.items() if isinstance(value, property) and _is_of_heads(key, known)]
+    return _of_heads(known | {key: getattr(module, key, None) for key in computed})
 
 
 def _of_heads(settings: Mapping[str, Any]) -> dict[str, int]:
