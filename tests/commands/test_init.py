@@ -177,6 +177,62 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
     assert strange.exit_code in (2, 4) and not (tmp_path / "new").exists()
 
 
+def strange_qwen(folder: Path, *kinds: str) -> None:
+    """A Qwen whose layers look at a window where no derived pattern has one."""
+    shape = transformers.Qwen2Config(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=len(kinds), num_attention_heads=4, vocab_size=100,
+        num_key_value_heads=2, use_sliding_window=True, sliding_window=4,
+        layer_types=[f"{kind}_attention" for kind in kinds],
+    )  # fmt: skip
+    transformers.Qwen2ForCausalLM(shape).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("depth", "scores", "layers", "kinds"),
+    [
+        (2, "spaced", [0, 3], ["sliding", "full"]),
+        (2, "first", [0, 1], ["sliding", "full"]),
+        (3, "spaced", [0, 2, 3], ["sliding", "sliding", "full"]),
+        (8, "spaced", [0, 1, 2, 3] * 2, ["sliding", "full", "sliding", "full"] * 2),
+    ],
+)
+def test_a_pattern_of_layers_of_ones_own_goes_with_the_layers(
+    depth: int, scores: str, layers: list[int], kinds: list[str], tmp_path: Path
+) -> None:
+    strange_qwen(tmp_path / "old", "sliding", "full", "sliding", "full")
+    like = ["--like", f"num_hidden_layers={depth}", "--scores", scores]
+    done = run(tmp_path / "old", *like, "--out", tmp_path / "new", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["indices"]["layers"] == layers
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert config["layer_types"] == [f"{kind}_attention" for kind in kinds]
+
+
+def test_a_derived_pattern_of_layers_is_derived_anew(tmp_path: Path) -> None:
+    old_model(tmp_path / "old", "modernbert")
+    done = run(tmp_path / "old", "--like", "num_hidden_layers=7", "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    kinds = json.loads((tmp_path / "new" / "config.json").read_text())["layer_types"]
+    assert kinds == transformers.ModernBertConfig(num_hidden_layers=7).layer_types
+
+
+def test_settings_of_generation_are_copied_where_tokens_are_the_same(tmp_path: Path) -> None:
+    old_model(tmp_path / "old")
+    settings = transformers.GenerationConfig(eos_token_id=[2, 7], do_sample=True, temperature=0.6, top_p=0.9)
+    settings.save_pretrained(tmp_path / "old")
+    done = run(tmp_path / "old", "--like", "num_hidden_layers=2", "--out", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    new = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "new").generation_config
+    assert (new.eos_token_id, new.do_sample, new.temperature, new.top_p) == ([2, 7], True, 0.6, 0.9)
+    CONFIGS["llama"].save_pretrained(tmp_path / "shape")
+    word_tokenizer().save_pretrained(tmp_path / "shape")
+    for like, out in ((tmp_path / "shape", "other"), ("eos_token_id=5", "end")):
+        done = run(tmp_path / "old", "--like", like, "--out", tmp_path / out)
+        assert done.exit_code == 0, done.output
+        assert "generation_config.json: not copied, as its tokens are not the new model's" in done.stdout
+    assert transformers.GenerationConfig.from_pretrained(tmp_path / "end").eos_token_id == 5
+
+
 def test_a_model_of_timm(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     hub = pytest.importorskip("timm.models._hub")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart.errors import InitError
 from headstart.init import init_from
+from headstart.init.picking.by_size import UNSEEN
 from headstart.tasks.images.resnet import ResNet
 from tests.init.models import assert_same_outputs, language, outputs, stirred
 
@@ -157,8 +158,8 @@ class Tied(nn.Module):
 
 def test_a_tied_head_that_grows_without_a_norm_before_it_is_told() -> None:
     source, student, words = Tied(4), Tied(8), torch.arange(11)
-    (note,) = init_from(student, source).notes
-    assert note == (
+    note, unseen = init_from(student, source).notes
+    assert unseen == UNSEEN and note == (
         "words.weight and head.weight are one tensor, read at one place and written at the other: outputs are not "
         "preserved"
     )
@@ -175,18 +176,19 @@ def grouped(width: int, groups: int) -> nn.Module:
 def test_groups_of_channels_that_become_others_are_told(groups: int, kept: bool) -> None:
     source, student = stirred(grouped(8, 2)), grouped(16, groups)
     notes = init_from(student, source).notes
+    assert notes[-1] == UNSEEN
     images = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(2))
     assert torch.allclose(student(images), source(images), atol=1e-5) is kept
-    assert (notes == ()) is kept
+    assert (len(notes) == 1) is kept
 
 
 def test_norms_of_no_known_family_are_told_of_too() -> None:
     def build(width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.Linear(width, 2))
 
-    (note,) = init_from(build(12), build(8)).notes
+    note, _ = init_from(build(12), build(8)).notes
     assert note == "12 is no whole multiple of 8, so that norms see other means: outputs are not preserved"
-    assert init_from(build(16), build(8)).notes == ()
+    assert init_from(build(16), build(8)).notes == (UNSEEN,)
 
 
 @pytest.mark.parametrize("asked", [{"scores": "activation"}, {"compensate": True}])
@@ -217,3 +219,25 @@ def test_what_sizes_ask_for_is_told_in_depth_too() -> None:
     assert ways(language("bert", 16, layers=4, heads=2), language("bert")) == ("select", "grow")
     assert ways(nn.Linear(3, 2), nn.Linear(3, 2)) == ("copy",)
     assert ways(nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))) == ("select",)
+
+
+class Masked(nn.Module):
+    """A causal mask that is saved beside the weights."""
+
+    def __init__(self, mask: float = 0.0) -> None:
+        super().__init__()
+        self.inside, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.register_buffer("mask", torch.triu(torch.full((4, 4), mask), 1))
+
+
+def test_a_causal_mask_may_be_infinite_but_no_weight() -> None:
+    source, student = Masked(float("-inf")), Masked(float("-inf"))
+    assert init_from(student, source).share == 1
+    assert torch.equal(student.get_buffer("mask"), source.get_buffer("mask"))
+    for name in ("inside.weight", "norm.running_var"):
+        broken = Masked()
+        broken.state_dict()[name].fill_(float("inf"))
+        with pytest.raises(InitError, match="not finite"):
+            init_from(student, broken)
+    with pytest.raises(InitError, match="too large for the student's"):
+        init_from(Masked().half(), Masked(-1e38))

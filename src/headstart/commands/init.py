@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
     "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
 )  # fmt: skip
-_BESIDE = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
+_BESIDE = ("preprocessor_config.json", "processor_config.json")
+_GENERATION = "generation_config.json"
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 _SEQUENCES, _LENGTH = 8, 128  # of a batch to score by
 
 
@@ -103,7 +106,8 @@ def make_model(source: Source, like: str, way: Way, batches: list[Any]) -> Made:
         HeadstartError: As `write_init`.
     """
     own = _own_config(source)
-    config, kind, folder = changed_config(own, like) if "=" in like else read_like(like, own)
+    changed = "=" in like
+    config, kind, folder = changed_config(own, like, first=way.scores == "first") if changed else read_like(like, own)
     place = next((each for each in (folder, source.folder) if each is not None and _files(each, _TOKENIZER)), None)
     tokenizer = None if place is None else read_tokenizer(str(place), str(place))
     check_tokens(config, tokenizer, like)
@@ -133,7 +137,20 @@ def _write_transformers(made: Made, source: Source, out: Path) -> Inherited:
         made.model.save_pretrained(out)
     _copy_files(made.tokenizer, _TOKENIZER, out)
     _copy_files(source.folder, _BESIDE, out)
-    return made.inherited
+    if source.folder is None or not _files(source.folder, (_GENERATION,)):
+        return made.inherited
+    if _same_tokens(made, source):
+        shutil.copyfile(source.folder / _GENERATION, out / _GENERATION)  # save_pretrained has written a bare one
+        return made.inherited
+    note = f"{_GENERATION}: not copied, as its tokens are not the new model's; set sampling and stop tokens anew"
+    return replace(made.inherited, notes=(*made.inherited.notes, note))
+
+
+def _same_tokens(made: Made, source: Source) -> bool:
+    """Tokens have the same numbers in both, so that what the source says of them holds."""
+    own = _own_config(source)
+    special = all(getattr(made.model.config, name, None) == getattr(own, name, None) for name in _SPECIAL)
+    return made.tokenizer in (None, source.folder) and special
 
 
 def _write_timm(source: Source, name: str, out: Path, way: Way) -> Inherited:

@@ -12,15 +12,17 @@ import yaml
 
 from headstart.distill.vocabulary import count_tokens
 from headstart.errors import RecipeError
+from headstart.init.picking.depth import layers
 from headstart.tasks.hub import from_hub, one_line
 
 
-def changed_config(own: Any, like: str) -> tuple[Any, Any, None]:
+def changed_config(own: Any, like: str, *, first: bool = False) -> tuple[Any, Any, None]:
     """The older model's configuration with some settings changed, and its class.
 
     Args:
         own: The older model's.
         like: `num_hidden_layers=2,hidden_size=128`.
+        first: Of its layers the first ones are kept, rather than evenly spaced ones.
 
     Raises:
         RecipeError: A setting is unknown, or its value impossible.
@@ -34,15 +36,30 @@ def changed_config(own: Any, like: str) -> tuple[Any, Any, None]:
             hint = f"did you mean {nearest[0]!r}?" if nearest else "give key=value,key=value"
             raise RecipeError(f"--like={like}: {type(own).__name__} has no setting {key!r}; {hint}")
         settings[own.attribute_map.get(key, key)] = yaml.safe_load(value)
-    # What is told layer by layer follows from the number of layers, where it is no pattern of somebody's own.
-    depth = own.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    if settings.get(depth) != getattr(own, depth, None):
-        settings.pop("layer_types", None)
     try:
+        _adapt_kinds(settings, own, first=first)
         config = type(own).from_dict(settings)
     except Exception as error:  # each type checks in its own way
         raise RecipeError(f"--like={like}: {type(own).__name__} does not take that ({one_line(error)})") from None
     return config, _class_of(config, own, like), None
+
+
+def _adapt_kinds(settings: dict[str, Any], own: Any, *, first: bool) -> None:
+    """The kinds of layers for another number of them: as its type derives them, or those of the layers taken.
+
+    Args:
+        settings: The new ones; changed in place.
+        own: The older model's configuration.
+        first: As in `changed_config`.
+    """
+    depth = own.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    old, new, kinds = getattr(own, depth, None), settings.get(depth), settings.get("layer_types")
+    if old == new or not isinstance(new, int) or not isinstance(old, int) or kinds is None:
+        return
+    del settings["layer_types"]
+    derived = type(own).from_dict({key: value for key, value in own.to_dict().items() if key != "layer_types"})
+    if list(kinds) != list(derived.layer_types or ()):  # a pattern of somebody's own
+        settings["layer_types"] = [kinds[layer] for layer in layers(old, new, first=first) if layer is not None]
 
 
 def read_like(like: str, own: Any) -> tuple[Any, Any, Path | None]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from headstart.errors import InitError
 from headstart.init.filling.batchnorm import retake
+from headstart.init.filling.check import outputs_kept
 from headstart.init.filling.fill import inherited_entries
 from headstart.init.filling.observe import give
 from headstart.init.filling.transfer import described, write
@@ -56,8 +57,9 @@ def init_from(
         scores: What is kept where the source is larger: "spaced"; "first"; "activation", the units that give most on
             `batches` (Minitron, arXiv 2407.14679). Layers are strided with "activation" too.
         batches: For `scores="activation"`, for `compensate`, and for BatchNorm, whose statistics are taken anew from
-            them where channels or layers were left out. On the device of the models. They are gone through twice.
-        forward: How a model is given a batch. By default a mapping as keywords, of a tuple or list the first item, a
+            them where channels or layers were left out. On the device of the models. They are gone through twice. Of a
+            family that is not known, the first shows whether a copy or a growth gives the source's outputs.
+        forward: How a model is given a batch. By default of a tuple or list the first item; a mapping as keywords, a
             tensor as it is.
         compensate: The layers that read what attention and MLP give are fitted by least squares, so that with some of
             their inputs they give the nearest to what they gave with all, on `batches`.
@@ -72,7 +74,8 @@ def init_from(
         require: The share of the student's parameters that has to come from the source, 0 to 1.
         writing: "together": all weights are made before the first is written, so that a call that raises changes
             nothing; this takes the memory of the student twice. "each": as soon as it is made; where the source's
-            values turn out not to be finite, a student is left that is partly written, to be thrown away. "nothing":
+            values turn out not to be finite, or a batch cannot be given, a student is left that is partly written, to
+            be thrown away. "nothing":
             only what would be done is told; no weights are read.
 
     Returns:
@@ -101,18 +104,32 @@ def init_from(
         tuple(described(take, *sides, plan) for take in plan.takes if sides[0].is_weight(take.name)),
         _share(plan.takes, sides[0]),
         plan.chosen,
-        plan.notes,
+        (*plan.notes, *plan.unseen),
         plan.ways,
     )
     _check_share(inherited, require)
     if writing == "nothing":
         return inherited
-    _write(*sides, plan, (shrink, perturb), together=writing == "together")
-    return _with_batchnorm(inherited, student, asked) if plan.left_out else inherited
+    before = _write(*sides, plan, (shrink, perturb), together=writing == "together")
+    try:
+        if plan.left_out:
+            return _with_batchnorm(inherited, student, asked)
+        if plan.exact and (shrink, perturb) == (1.0, 0.0) and isinstance(source, nn.Module):
+            return _checked(inherited, student, source, asked, plan)
+        return inherited
+    except BaseException:
+        _swap(before)
+        raise
 
 
-def _write(student: Side, source: Side, plan: Plan, mix: tuple[float, float], *, together: bool) -> None:
-    """All that does not stay as it is; together: nothing is written before all has been made."""
+def _write(
+    student: Side, source: Side, plan: Plan, mix: tuple[float, float], *, together: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """All that does not stay as it is; together: nothing is written before all has been made.
+
+    Returns:
+        Together: what was written, and beside it what was there before.
+    """
     made: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
         for take in plan.takes:
@@ -122,8 +139,17 @@ def _write(student: Side, source: Side, plan: Plan, mix: tuple[float, float], *,
                 write(take, student, source, plan, out, mix)
                 if together:
                     made.append((current, out))
-        for current, out in made:
-            current.copy_(out)
+    _swap(made)
+    return made
+
+
+def _swap(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Give each of two tensors the other's values; in between one alone is kept a third time."""
+    with torch.no_grad():
+        for one, other in pairs:
+            kept = one.clone()
+            one.copy_(other)
+            other.copy_(kept)
 
 
 def _share(takes: list[Take], student: Side) -> float:
@@ -156,3 +182,11 @@ def _with_batchnorm(inherited: Inherited, student: nn.Module, asked: Asked) -> I
         note = "BatchNorm: statistics are the source's; give batches to take them anew"
         return replace(inherited, notes=(*inherited.notes, note))
     return inherited
+
+
+def _checked(inherited: Inherited, student: nn.Module, source: nn.Module, asked: Asked, plan: Plan) -> Inherited:
+    """Whether a student of no known family gives the source's outputs, if there is a batch to see it on."""
+    found = outputs_kept(student, source, asked.batches[0], asked.forward) if asked.batches else ""
+    if not found:
+        return inherited
+    return replace(inherited, notes=(*(note for note in inherited.notes if note not in plan.unseen), found))

@@ -12,7 +12,7 @@ from headstart.errors import InitError
 from headstart.init.filling.observe import Observed, observe
 from headstart.init.notes import notes_of
 from headstart.init.picking.axes import Axes, Rule
-from headstart.init.picking.by_size import BySize
+from headstart.init.picking.by_size import UNSEEN, BySize
 from headstart.init.picking.grids import Grid
 from headstart.init.plan import Take, takes_by_roles
 from headstart.init.refuse import check_classes, check_rows
@@ -48,6 +48,8 @@ class Plan:
         moments: For `compensate`, as in `Observed`.
         ways: As in `Inherited`.
         grids: The source's grid of positions and the student's, where they differ.
+        unseen: What nothing in the models shows, unless the outputs are compared.
+        exact: The student should give the source's outputs, and the source can be asked for them.
     """
 
     takes: list[Take]
@@ -58,6 +60,8 @@ class Plan:
     moments: Mapping[str, Tensor] = field(default_factory=dict)
     ways: tuple[str, ...] = ()
     grids: tuple[Grid, Grid] | None = None
+    unseen: tuple[str, ...] = ()
+    exact: bool = False
 
 
 def planned(student: Side, source: Side, asked: Asked) -> Plan:
@@ -74,11 +78,43 @@ def planned(student: Side, source: Side, asked: Asked) -> Plan:
             "scores='activation' and compensate need to know which layers read what, and the student is of no family "
             "whose roles are known; take scores='spaced' without compensate"
         )
-    check_rows(asked.rows, set(), student)
-    by_size = BySize(student, source, asked.rule, asked.rows)
+    return _by_sizes(student, source, asked)
+
+
+def _by_sizes(student: Side, source: Side, asked: Asked) -> Plan:
+    heads = _heads_of_classes(student)
+    check_rows(asked.rows, {"classes"} if heads else set(), student)
+    check_classes(student, source, asked.rows, heads)
+    rows = dict(asked.rows)
+    of_classes = rows.pop("classes", None)
+    if of_classes is not None:
+        rows = dict.fromkeys((student.names[name] for name in heads), of_classes) | rows
+    by_size = BySize(student, source, asked.rule, rows, heads)
     takes = by_size.takes()
-    left_out = any(source > student for source, student in by_size.picks)
-    return Plan(takes, by_size.chosen(), not by_size.picks, left_out, by_size.notes(), ways=by_size.ways())
+    return Plan(
+        takes,
+        by_size.chosen(),
+        by_size.unchanged,
+        by_size.left_out,
+        by_size.notes(),
+        ways=by_size.ways(),
+        unseen=(UNSEEN,) if by_size.picks else (),
+        exact=source.module is not None and by_size.exact(takes),
+    )
+
+
+def _heads_of_classes(student: Side) -> list[str]:
+    """The tensors of the last layer that gives as many outputs as the configuration names classes."""
+    names = student.setting("id2label")
+    if student.module is None or not isinstance(names, Mapping):
+        return []
+    layers = [name for name in student.names if _gives(student, name, len(names))]
+    place = layers[-1].rpartition(".")[0] if layers else ""
+    return [name for name in student.names if layers and name.rpartition(".")[0] == place]
+
+
+def _gives(student: Side, name: str, classes: int) -> bool:
+    return isinstance(student.owner(name), nn.Linear | nn.Conv2d) and student.shape(name)[0] == classes
 
 
 def _by_roles(student: View, source: View, asked: Asked) -> Plan:

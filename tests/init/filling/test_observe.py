@@ -117,3 +117,44 @@ def test_the_source_keeps_its_mode_and_its_hooks() -> None:
     init_from(language("bert", 16, heads=2), source, scores="activation", batches=[IDS])
     assert source.training and not source.get_submodule("cls").training
     assert not any(module._forward_pre_hooks for module in source.modules())
+
+
+def test_the_first_of_a_pair_may_be_a_mapping() -> None:
+    model = stirred(language("bert"))
+    padded = {
+        "input_ids": torch.nn.functional.pad(IDS, (0, 3)),
+        "attention_mask": torch.nn.functional.pad(torch.ones_like(IDS), (0, 3)),
+    }
+    alone, paired = scores(model, padded), scores(model, (padded, torch.zeros(2)))
+    assert all(torch.equal(value, paired.scores[axis]) for axis, value in alone.scores.items())
+    student = language("bert", inner=24)
+    assert init_from(student, model, scores="activation", batches=[(padded, torch.zeros(2))]).share == 1
+
+
+class Convnext(nn.Module):
+    """Names and shapes of timm's ConvNeXt, one stage of one block."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 2, 2))
+        mlp = nn.ModuleDict({"fc1": nn.Linear(4, inner), "fc2": nn.Linear(inner, 4)})
+        convolution = nn.Conv2d(4, 4, 3, groups=4, padding=1)
+        block = nn.ModuleDict({"conv_dw": convolution, "norm": nn.LayerNorm(4), "mlp": mlp})
+        self.stages = nn.ModuleList([nn.ModuleDict({"blocks": nn.ModuleList([block])})])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        conv, norm, fc1, fc2 = (
+            self.get_submodule(f"stages.0.blocks.0.{name}") for name in ("conv_dw", "norm", "mlp.fc1", "mlp.fc2")
+        )
+        result: torch.Tensor = fc2(torch.relu(fc1(norm(conv(self.stem(x)).permute(0, 2, 3, 1)))))
+        return result
+
+
+def test_what_reads_the_units_of_a_stage_is_refitted() -> None:
+    source, student, plain = stirred(Convnext(8)), Convnext(6), Convnext(6)
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    rows = init_from(student, source, compensate=True, batches=[images]).tensors
+    assert {row.name for row in rows if "compensated" in row.what} == {"stages.0.blocks.0.mlp.fc2.weight"}
+    init_from(plain, source)
+    wrong, right = ((outputs(model, images) - outputs(source, images)).square().sum() for model in (plain, student))
+    assert right < wrong

@@ -17,14 +17,17 @@ from headstart.experiment.race import race_recipe
 from headstart.experiment.race_parts import train_part
 from headstart.experiment.train_teachers import needed, teacher_recipes
 from headstart.init import init_from
+from headstart.init.filling.check import CHECKED
 from headstart.race.statistics.costs import run_cost
 from headstart.recipe.recipe import Recipe
 from headstart.records import Calibration, InitRecord, RunRecord, StepTime, TeacherCost, read_record
 from headstart.tasks.images import ImageModel, build_model
+from headstart.teachers.source import Source
 from headstart.train import ranks
 from headstart.train.parallel import gathered
 from headstart.train.run import train
 from headstart.train.session import Session
+from headstart.train.setup.initial_weights import start_from
 from headstart.train.state.run_folder import RunFolder
 from tests.tiny import CLASSES, RACE, racing, tiny_recipe, weight_bits, write_run
 from tests.train.dying import train_until_killed
@@ -50,6 +53,24 @@ def test_a_run_starts_from_the_weights_of_another(tiny_data: Path, tmp_path: Pat
         assert all(torch.equal(state[name], value) for name, value in expected.items())
     fresh = state_of(tiny_recipe(tiny_data, train__seed=7))
     assert not all(torch.equal(fresh[name], value) for name, value in expected.items())
+
+
+def test_forwards_that_compare_outputs_count(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source of no known family that a library builds is a module, and shows whether a growth keeps its outputs."""
+    session = Session(tiny_recipe(tiny_data))
+    inputs = session.task.batch(0, 24).inputs
+
+    def net(width: int) -> nn.Module:
+        first = nn.Conv2d(inputs.shape[1], width, 1)
+        pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        return nn.Sequential(first, nn.BatchNorm2d(width), *pooled, nn.Linear(width, 3))
+
+    student, source = net(8).eval(), net(4).eval()
+    monkeypatch.setattr("headstart.train.setup.initial_weights.load_source", lambda spec, runs: Source(spec, source))
+    recipe = starting(tiny_data, write_run(tmp_path / "old"))
+    record = start_from(student, recipe, session.task, torch.device("cpu"))
+    assert record is not None and record.inherited["notes"] == [f"{CHECKED}: the student gives the source's outputs"]
+    assert record.flops == forward_flops(student, inputs) + forward_flops(source, inputs) > 0
 
 
 def test_the_older_name_of_the_section_means_the_same(tiny_data: Path) -> None:

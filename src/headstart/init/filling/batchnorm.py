@@ -16,7 +16,8 @@ def retake(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Modul
     """Average the statistics of some batches into every BatchNorm that keeps any; the rest of the model stays in eval.
 
     Args:
-        model: The student; its modes are afterwards what they were.
+        model: The student; its modes are afterwards what they were, and if a batch cannot be given, so are its
+            statistics.
         batches: Batches as `forward` takes them.
         forward: How a batch is given.
 
@@ -27,13 +28,20 @@ def retake(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Modul
     if not norms:
         return False
     momenta = [norm.momentum for norm in norms]
-    with evaluating(model), torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # an average over all batches alike
-            norm.train()
-        for batch in batches:
-            forward(model, batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    statistics = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    try:
+        with evaluating(model), torch.no_grad():
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # an average over all batches alike
+                norm.train()
+            for batch in batches:
+                forward(model, batch)
+    except BaseException:
+        for buffer, before in statistics:
+            buffer.copy_(before)
+        raise
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from headstart.errors import InitError
 from headstart.init.roles import OF_CONTENT, Axis
 from headstart.init.view import View
 
-_COMPENSATED = ("inner", "attended")
+# Axes whose readers are refitted; stages of a network each have an inner axis of their own.
+_COMPENSATED = re.compile(r"inner\d*|attended")
 
 
 @dataclass
@@ -32,10 +34,13 @@ class Observed:
 
 
 def give(model: nn.Module, batch: Any) -> Any:
-    """A batch given to a model: a mapping as keywords, of a tuple or list the first, else as it is."""
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(batch[0] if isinstance(batch, tuple | list) else batch)
+    """A batch given to a model: of a tuple or list the first; that as keywords if it is a mapping, else as it is."""
+    inputs = _inputs(batch)
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def _inputs(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
 def observe(
@@ -53,8 +58,8 @@ def observe(
 
     Args:
         view: The source, a module.
-        batches: Batches as `forward` takes them. Where a batch is a mapping with an `attention_mask`, padding does not
-            count.
+        batches: Batches as `forward` takes them. Where a batch, or the first item of one, is a mapping with an
+            `attention_mask`, padding does not count.
         forward: How a batch is given.
         scores: Score the axes.
         moments: Take the second moments.
@@ -81,7 +86,8 @@ def observe(
             hook = reader.module.register_forward_pre_hook(reader.hook(mask))
             stack.callback(hook.remove)
         for batch in batches:
-            mask[0] = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+            inputs = _inputs(batch)
+            mask[0] = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
             forward(module, batch)
     return _result(seen)
 
@@ -139,7 +145,7 @@ def _readers(view: View, scores: bool, moments: bool) -> Iterator[_Reader]:
     for name, axis, layer in _reading(view):
         block = name.rpartition(".")[0].rpartition(".")[0]
         score = scores and (layer or axis not in inside) and (axis, block) not in scored
-        moment = moments and axis.base in _COMPENSATED and len(view.side.shape(name)) == 2
+        moment = moments and _COMPENSATED.fullmatch(axis.base) is not None and len(view.side.shape(name)) == 2
         module = view.side.owner(name)
         if module is not None and (score or moment):
             scored.add((axis, block))

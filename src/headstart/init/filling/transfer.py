@@ -57,7 +57,8 @@ def write(take: Take, student: Side, source: Side, plan: Plan, out: Tensor, mix:
         values = source.read(take.source)
         fitted, now = _prepared(take, values, plan)
         shrink, perturb = mix if isinstance(current, nn.Parameter) else (1.0, 0.0)
-        if not fill(now, fitted, current, out, shrink=shrink, perturb=perturb):
+        finite = fill(now, fitted, current, out, shrink=shrink, perturb=perturb)
+        if not finite and (_has_to_be_finite(take.name, current) or all_finite(values)):
             raise _not_finite(source.names[take.source], values, current)
 
 
@@ -84,6 +85,11 @@ def _refitted(take: Take) -> int | None:
 def _taken_whole(take: Take, dim: int) -> Take:
     picks = (whole(len(pick.index)) if number == dim else pick for number, pick in enumerate(take.picks))
     return replace(take, picks=tuple(picks))
+
+
+def _has_to_be_finite(name: str, current: Tensor) -> bool:
+    """What is learnt or measured; a buffer may hold infinities on purpose, such as a causal mask."""
+    return isinstance(current, nn.Parameter) or name.endswith(("running_mean", "running_var"))
 
 
 def _not_finite(name: str, values: Tensor, current: Tensor) -> InitError:

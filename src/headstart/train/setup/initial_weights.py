@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from headstart.distill.flops import forward_flops
 from headstart.errors import HeadstartError
 from headstart.init import Inherited, init_from
+from headstart.init.filling.check import CHECKED
 from headstart.recipe.init_section import Init
 from headstart.recipe.recipe import Recipe
 from headstart.records import InitRecord
@@ -105,10 +106,12 @@ def _batches(settings: Init, task: Task, size: int) -> list[Any]:
 
 
 def _flops(settings: Init, model: nn.Module, source: Source, batches: list[Any], inherited: Inherited) -> float:
-    """Of the forwards that scored, and of those that took statistics anew."""
+    """Of the forwards that scored, of those that took statistics anew, and of the two that compared outputs."""
     flops = 0
     if _runs(settings) and isinstance(source.weights, nn.Module):
         flops += len(batches) * forward_flops(source.weights, batches[0], whole_forward)
     if any("taken anew from the batches" in note for note in inherited.notes):
         flops += len(batches) * forward_flops(model, batches[0], whole_forward)
+    if any(note.startswith(CHECKED) for note in inherited.notes) and isinstance(source.weights, nn.Module):
+        flops += sum(forward_flops(side, batches[0], whole_forward) for side in (model, source.weights))
     return float(flops)
