@@ -81,6 +81,19 @@ def test_a_type_that_calls_its_number_of_layers_otherwise(key: str, tmp_path: Pa
     assert json.loads(result.stdout)["indices"]["transformer.layer"] == [0, 3]
 
 
+def test_a_vit_whose_file_has_the_names_of_earlier_versions(tmp_path: Path) -> None:
+    kind: Any = transformers.ViTForImageClassification
+    shape: Any = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "num_hidden_layers": 4}
+    old = kind(transformers.ViTConfig(**shape, image_size=16, patch_size=4))
+    old.save_pretrained(tmp_path / "old")
+    done = run(tmp_path / "old", "--like", "num_hidden_layers=2", "--out", tmp_path / "new")
+    assert done.exit_code == 0 and "100.0 % of the parameters inherited" in done.stdout, done.output
+    new, info = kind.from_pretrained(tmp_path / "new", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    theirs = old.vit.layers[3].attention.q_proj.weight
+    assert torch.equal(new.vit.layers[1].attention.q_proj.weight, theirs)
+
+
 def test_a_checkpoint_in_parts_gives_what_the_module_gives(tmp_path: Path) -> None:
     old = old_model(tmp_path / "old", max_shard_size="20KB")
     assert (tmp_path / "old" / "model.safetensors.index.json").is_file()
