@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from headstart.init import init_from
@@ -73,6 +74,49 @@ def test_heads_and_units_that_give_nothing_can_be_cut(kind: str) -> None:
     silenced(source, indices)
     init_from(student, source, "select")
     assert_same_outputs(student, source)
+
+
+@pytest.mark.parametrize("kind", [*LANGUAGE, "vit"])
+def test_channels_of_heads_that_are_zero_can_be_cut(kind: str) -> None:
+    """Heads half the size, twice as many where the width tells their size: the surplus was zero."""
+    source, student, inputs = halved(kind)
+    indices = init_from(student, source).indices
+    _, view = seen(student, source)
+    without_channels(view, indices["rotated_channels"], indices["head_channels"])
+    init_from(student, source)
+    assert_same_outputs(student, source, inputs)
+
+
+def halved(kind: str) -> tuple[nn.Module, nn.Module, torch.Tensor | None]:
+    if kind == "vit":
+        source, student = (vit(heads) for heads in (2, 4))
+        return stirred(source), student, torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    sizes: dict[str, Any] = {"head_dim": 4} if kind in GROUPED else {"heads": 8}
+    return stirred(language(kind)), language(kind, **sizes), None
+
+
+def vit(heads: int) -> nn.Module:
+    sizes: Any = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 24, "num_attention_heads": heads}
+    config = transformers.ViTConfig(**sizes, image_size=16, patch_size=4, attn_implementation="eager")
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model.eval()
+
+
+def without_channels(view: View, rotated: tuple[int, ...], plain: tuple[int, ...]) -> None:
+    """Make all other channels of the heads zero, wherever the table says that they are."""
+    assert view.heads is not None
+    count, groups, size = view.heads.count, view.heads.groups, view.heads.size
+    marks = {kept: [float(channel in kept) for channel in range(size)] for kept in (rotated, plain)}
+    kept = {"query": marks[rotated] * count, "key": marks[rotated] * groups}
+    kept |= {"value": marks[plain] * groups, "attended": marks[plain] * count}
+    for name, place in view.places.items():
+        for number, dim in enumerate(place.roles):
+            if dim.axes and {axis.base for axis in dim.axes} <= {*kept}:
+                entries = torch.tensor([mark for axis in dim.axes for mark in kept[axis.base]])
+                tensor = view.side.tensors[view.side.names[name]]
+                shape = [-1 if other == number else 1 for other in range(tensor.dim())]
+                with torch.no_grad():
+                    tensor.mul_(entries.view(shape))
 
 
 ENDS = {
