@@ -158,10 +158,59 @@ def test_narrower_and_shallower_takes_all_from_the_source(kind: str) -> None:
 def test_narrower_but_deeper_is_cut_and_stacked(kind: str) -> None:
     source, student = stirred(language(kind, layers=2)), language(kind, 16, 4, 2, 24)
     inherited = init_from(student, source)
-    assert inherited.indices[LAYERS.get(kind, "layers")] == (0, 1, 0, 1)
+    # A ModernBERT's last layer looks at everything, as the first one does, which has no norm.
+    alternating = kind == "modernbert"
+    assert inherited.indices[LAYERS.get(kind, "layers")] == ((0, 1, 1, 0) if alternating else (0, 1, 0, 1))
     fresh = [row.name for row in inherited.tensors if row.what == "fresh"]
-    assert fresh == (["model.layers.2.attn_norm.weight"] if kind == "modernbert" else [])
+    assert fresh == (["model.layers.3.attn_norm.weight"] if alternating else [])
     assert "stacked: outputs are not preserved" in inherited.notes[0]
+
+
+def kinds(model: nn.Module) -> list[str]:
+    """As the library builds each layer."""
+    layers = model.get_submodule("model.layers")
+    told = [getattr(layer, "attention_type", None) or getattr(layer.attn, "layer_type", None) for layer in layers]  # type: ignore[union-attr]
+    assert all(told)
+    return [str(kind) for kind in told]
+
+
+@pytest.mark.parametrize(("layers", "more"), [(4, 8), (4, 7), (6, 12), (3, 10)])
+def test_stacked_layers_come_from_layers_of_their_kind(layers: int, more: int) -> None:
+    source, student = stirred(language("modernbert", layers=layers)), language("modernbert", layers=more)
+    inherited = init_from(student, source)
+    origins = inherited.indices["layers"]
+    assert [kinds(source)[origin] for origin in origins] == kinds(student)
+    assert origins[:layers] == tuple(range(layers)) and len(inherited.notes) == 1
+    assert (inherited.share == 1 and 0 not in origins[1:]) is (layers > 3)  # of 3 the first alone looks at everything
+
+
+def test_a_window_in_the_upper_layers_alone_stays_there() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 4}
+    source = stirred(language("qwen3", layers=4, max_window_layers=2, **window))
+    student = language("qwen3", layers=8, max_window_layers=4, **window)
+    assert init_from(student, source).indices["layers"] == (0, 1, 0, 1, 2, 3, 2, 3)
+    other = language("qwen3", layers=4, max_window_layers=3, **window)
+    (note,) = init_from(other, source).notes
+    assert note == "layers: full_attention in 2, sliding_attention where they come from: outputs are not preserved"
+    assert not torch.allclose(outputs(other), outputs(source), rtol=1e-3, atol=1e-4)
+
+
+def test_a_single_layer_is_taken_twice_and_its_kind_told() -> None:
+    source, student = stirred(language("modernbert", layers=1)), language("modernbert", layers=2)
+    inherited = init_from(student, source)
+    assert inherited.indices["layers"] == (0, 0)
+    assert "layers: sliding_attention in 1, full_attention where they come from: outputs are not preserved" in (
+        inherited.notes
+    )
+
+
+@pytest.mark.parametrize("window", [4, None])
+def test_a_window_over_all_layers_or_none_is_told(window: int | None) -> None:
+    source = stirred(language("mistral", sliding_window=window))
+    student = language("mistral", sliding_window=None if window else 4)
+    (note,) = init_from(student, source).notes
+    assert note.startswith("layers: full_attention in 0, 1, 2" if window else "layers: sliding_attention in 0, 1, 2")
+    assert not torch.allclose(outputs(student), outputs(source), rtol=1e-3, atol=1e-4)
 
 
 def seen(student: nn.Module, source: nn.Module) -> tuple[View, View]:

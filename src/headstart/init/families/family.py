@@ -61,6 +61,7 @@ class Family:
         joins: Finds what ties axes together, from the names of a model's tensors.
         norms: Layers normalise over the axes that they share, so that only whole multiples keep the outputs.
         first_is_special: The first layer of a stack changes shapes: it is kept, and no other one comes from it.
+        first_is_bare: The first layer lacks a norm that all others have: no other comes from it if there is a choice.
         grid: Finds how the positions of a model lie, from their number; None: not known, or it has no such positions.
         closing: A regular expression of the tensors that make a residual block the identity where they are zero.
     """
@@ -75,6 +76,7 @@ class Family:
     joins: Callable[[Side], Joins] = lambda side: Joins()
     norms: bool = True
     first_is_special: bool = False
+    first_is_bare: bool = False
     closing: str | None = None
     grid: Callable[[Side, int], Grid | None] = lambda side, positions: None
 
