@@ -42,6 +42,7 @@ class Side:
         """Leave out what stands before the names of a family's tensors, and its parent's before those beside them."""
         outer = prefix[: prefix.rstrip(".").rfind(".") + 1]
         self.names = {_without(name, prefix, outer): actual for name, actual in self.names.items()}
+        self._shapes = {_without(name, prefix, outer): shape for name, shape in self._shapes.items()}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor."""
