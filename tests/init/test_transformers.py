@@ -340,6 +340,14 @@ def test_more_positions_than_the_source_has_begin_fresh_after_its_own() -> None:
     assert_same_outputs(student, source)
 
 
+def test_norms_of_bert_by_tensorflows_names_are_taken() -> None:
+    source, student = stirred(language("bert")), language("bert")
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+           for name, value in source.state_dict().items()}  # fmt: skip
+    assert init_from(student, old, source_config=source.config).share == 1
+    assert_same_weights(student, source)
+
+
 def test_the_student_keeps_its_own_precision() -> None:
     source, student = stirred(language("bert")), language("bert").to(torch.bfloat16)
     init_from(student, source)

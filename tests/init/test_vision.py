@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import nn
 
 from headstart.init import init_from
@@ -144,6 +146,18 @@ def test_narrower_and_shallower_takes_all_from_the_source(name: str) -> None:
     inherited = init_from(student, source, "select", batches=[images])
     assert inherited.share == 1 and {row.what for row in inherited.tensors} <= {"selected", "copied", "matched"}
     assert torch.isfinite(student(images) if name != "ViT" else student(images).logits).all()
+
+
+def test_a_file_of_vit_has_older_names(tmp_path: Path) -> None:
+    """As `load_file` gives them; the loader of transformers renames them."""
+    source, student = stirred(vit(2, 3)), vit()
+    source.save_pretrained(tmp_path)  # type: ignore[operator]
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert "vit.encoder.layer.0.attention.attention.query.weight" in tensors
+    again = vit()
+    assert init_from(student, tensors, source_config=source.config).share == 1
+    init_from(again, source)
+    assert_same_weights(student, again)
 
 
 def test_heads_of_timm_are_cut_whole() -> None:

@@ -19,7 +19,7 @@ class View:
     """
 
     def __init__(self, side: Side, family: Family, prefix: str) -> None:
-        side.called(prefix)
+        side.called(prefix, family.older)
         self.side, self.family = side, family
         self.joins: Joins = family.joins(side)
         found = {name: family.table.find(name, len(side.shape(name)), self.joins.aliases) for name in side.names}

@@ -64,6 +64,7 @@ class Family:
         first_is_bare: The first layer lacks a norm that all others have: no other comes from it if there is a choice.
         grid: Finds how the positions of a model lie, from their number; None: not known, or it has no such positions.
         closing: A regular expression of the tensors that make a residual block the identity where they are zero.
+        older: Regular expressions in names that files keep from earlier versions, and what has taken their place.
         otherwise: Tells of a model with the family's names, by what stands before them, why it is none of it.
     """
 
@@ -79,6 +80,7 @@ class Family:
     first_is_special: bool = False
     first_is_bare: bool = False
     closing: str | None = None
+    older: tuple[tuple[str, str], ...] = ()
     grid: Callable[[Side, int], Grid | None] = lambda side, positions: None
     otherwise: Callable[[Side, str], str | None] = lambda side, prefix: None
 
