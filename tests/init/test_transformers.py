@@ -23,6 +23,7 @@ from tests.init.models import (
     language,
     outputs,
     stirred,
+    without_channels,
 )
 
 TIED: list[tuple[str, dict[str, Any]]] = (
@@ -101,23 +102,6 @@ def vit(heads: int) -> nn.Module:
     config = transformers.ViTConfig(**sizes)
     model: nn.Module = transformers.ViTForImageClassification(config)
     return model.eval()
-
-
-def without_channels(view: View, rotated: tuple[int, ...], plain: tuple[int, ...]) -> None:
-    """Make all other channels of the heads zero, wherever the table says that they are."""
-    assert view.heads is not None
-    count, groups, size = view.heads.count, view.heads.groups, view.heads.size
-    marks = {kept: [float(channel in kept) for channel in range(size)] for kept in (rotated, plain)}
-    kept = {"query": marks[rotated] * count, "key": marks[rotated] * groups}
-    kept |= {"value": marks[plain] * groups, "attended": marks[plain] * count}
-    for name, place in view.places.items():
-        for number, dim in enumerate(place.roles):
-            if dim.axes and {axis.base for axis in dim.axes} <= {*kept}:
-                entries = torch.tensor([mark for axis in dim.axes for mark in kept[axis.base]])
-                tensor = view.side.tensors[view.side.names[name]]
-                shape = [-1 if other == number else 1 for other in range(tensor.dim())]
-                with torch.no_grad():
-                    tensor.mul_(entries.view(shape))
 
 
 ENDS = {

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from headstart.init import init_from
-from tests.init.models import assert_same_outputs, assert_same_weights, stirred
+from headstart.init.side import Side
+from headstart.init.view import views
+from tests.init.models import assert_same_outputs, assert_same_weights, stirred, without_channels
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 LARGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -167,3 +169,14 @@ def test_heads_of_timm_are_cut_whole() -> None:
     rows = [part * 32 + head * 8 + channel for part in range(3) for head in (0, 2) for channel in range(8)]
     weight = source.get_parameter("blocks.0.attn.qkv.bias")[rows]
     assert torch.equal(student.get_parameter("blocks.0.attn.qkv.bias"), weight)
+
+
+def test_channels_of_timms_heads_that_are_zero_can_be_cut() -> None:
+    """Twice the heads of half the size; queries, keys and values lie in one tensor."""
+    source, student = stirred(timm_vit()), timm_vit(num_heads=4)
+    indices = init_from(student, source).indices
+    found = views(Side(student, None, "student"), Side(source, None, "source"))
+    assert found is not None
+    without_channels(found[1], indices["rotated_channels"], indices["head_channels"])
+    init_from(student, source)
+    assert_same_outputs(student, source, IMAGES)
