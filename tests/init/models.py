@@ -8,6 +8,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from headstart.init.view import View
+
 WORDS = 50
 IDS = torch.arange(18).reshape(2, 9) * 7 % WORDS
 
@@ -84,3 +86,20 @@ def assert_same_weights(student: nn.Module, source: nn.Module) -> None:
     """All tensors are equal, bit for bit."""
     other = source.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in student.state_dict().items())
+
+
+def without_channels(view: View, rotated: tuple[int, ...], plain: tuple[int, ...]) -> None:
+    """Make all other channels of the heads zero, wherever the table says that they are."""
+    assert view.heads is not None
+    count, groups, size = view.heads.count, view.heads.groups, view.heads.size
+    marks = {kept: [float(channel in kept) for channel in range(size)] for kept in (rotated, plain)}
+    kept = {"query": marks[rotated] * count, "key": marks[rotated] * groups}
+    kept |= {"value": marks[plain] * groups, "attended": marks[plain] * count}
+    for name, place in view.places.items():
+        for number, dim in enumerate(place.roles):
+            if dim.axes and {axis.base for axis in dim.axes} <= {*kept}:
+                entries = torch.tensor([mark for axis in dim.axes for mark in kept[axis.base]])
+                tensor = view.side.tensors[view.side.names[name]]
+                shape = [-1 if other == number else 1 for other in range(tensor.dim())]
+                with torch.no_grad():
+                    tensor.mul_(entries.view(shape))

@@ -36,6 +36,17 @@ OTHER: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "llama",
         "rope_parameters: another one in the source",
     ),
+    "root-mean": ({"rms_norm_eps": 1.0}, {"rms_norm_eps": 1e-6}, "llama", "rms_norm_eps: 1.0 in the source, 1e-06 in"),
+    "norms": ({"layer_norm_eps": 1.0}, {"layer_norm_eps": 1e-12}, "bert", "layer_norm_eps: 1.0 in the source, 1e-12"),
+    "gpt2-norms": ({"layer_norm_epsilon": 1.0}, {}, "gpt2", "layer_norm_epsilon: 1.0 in the source, 1e-05 in the"),
+    "modernbert-norms": ({"norm_eps": 1.0}, {}, "modernbert", "norm_eps: 1.0 in the source, 1e-05 in the student"),
+    "unscaled": ({"scale_attn_weights": False}, {}, "gpt2", "scale_attn_weights: False in the source, True in the"),
+    "by place": (
+        {"scale_attn_by_inverse_layer_idx": True},
+        {},
+        "gpt2",
+        "scale_attn_by_inverse_layer_idx: True in the source, False in the student",
+    ),
     "heads": ({"heads": 4}, {"heads": 8}, "bert", "heads: 8 of 4 channels out of 4 of 8 channels, some cut and some"),
 }
 
@@ -47,6 +58,15 @@ def test_the_same_weights_in_another_computation_are_told(case: str) -> None:
     (note,) = init_from(student, source).notes
     assert note.startswith(said) and note.endswith("outputs are not preserved")
     assert loses(student, source)
+
+
+def test_layers_that_divide_by_their_place_are_told_where_they_move() -> None:
+    by_place = {"scale_attn_by_inverse_layer_idx": True}
+    source, same = stirred(language("gpt2", layers=4, **by_place)), language("gpt2", layers=4, **by_place)
+    assert init_from(same, source).notes == ()
+    assert_same_outputs(same, source)
+    (note,) = init_from(language("gpt2", layers=2, **by_place), source).notes
+    assert note.startswith("h: layers at other places than the source's divide by these")
 
 
 @pytest.mark.parametrize(("kind", "left"), [("qwen2", "self_attn.q_proj.bias"), ("qwen3", "self_attn.q_norm.weight")])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from headstart.init import init_from
@@ -22,6 +23,7 @@ from tests.init.models import (
     language,
     outputs,
     stirred,
+    without_channels,
 )
 
 TIED: list[tuple[str, dict[str, Any]]] = (
@@ -75,6 +77,33 @@ def test_heads_and_units_that_give_nothing_can_be_cut(kind: str) -> None:
     assert_same_outputs(student, source)
 
 
+@pytest.mark.parametrize("kind", [*LANGUAGE, "vit"])
+def test_channels_of_heads_that_are_zero_can_be_cut(kind: str) -> None:
+    """Heads half the size, twice as many where the width tells their size: the surplus was zero."""
+    source, student, inputs = halved(kind)
+    indices = init_from(student, source).indices
+    _, view = seen(student, source)
+    without_channels(view, indices["rotated_channels"], indices["head_channels"])
+    init_from(student, source)
+    assert_same_outputs(student, source, inputs)
+
+
+def halved(kind: str) -> tuple[nn.Module, nn.Module, torch.Tensor | None]:
+    if kind == "vit":
+        source, student = (vit(heads) for heads in (2, 4))
+        return stirred(source), student, torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    sizes: dict[str, Any] = {"head_dim": 4} if kind in GROUPED else {"heads": 8}
+    return stirred(language(kind)), language(kind, **sizes), None
+
+
+def vit(heads: int) -> nn.Module:
+    sizes: Any = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 24, "num_attention_heads": heads}
+    sizes |= {"image_size": 16, "patch_size": 4, "attn_implementation": "eager"}
+    config = transformers.ViTConfig(**sizes)
+    model: nn.Module = transformers.ViTForImageClassification(config)
+    return model.eval()
+
+
 ENDS = {
     "inner": ("mlp.Wo", "mlp.down_proj", "output.dense", "ffn.lin2", "mlp.c_proj"),
     "attended": ("attn.Wo", "o_proj", "attention.output.dense", "out_lin", "attn.c_proj"),
@@ -114,10 +143,57 @@ def test_narrower_and_shallower_takes_all_from_the_source(kind: str) -> None:
 def test_narrower_but_deeper_is_cut_and_stacked(kind: str) -> None:
     source, student = stirred(language(kind, layers=2)), language(kind, 16, 4, 2, 24)
     inherited = init_from(student, source)
-    assert inherited.indices[LAYERS.get(kind, "layers")] == (0, 1, 0, 1)
+    # A ModernBERT's last layer looks at everything, as the first one does, which has no norm.
+    alternating = kind == "modernbert"
+    assert inherited.indices[LAYERS.get(kind, "layers")] == ((0, 1, 1, 0) if alternating else (0, 1, 0, 1))
     fresh = [row.name for row in inherited.tensors if row.what == "fresh"]
-    assert fresh == (["model.layers.2.attn_norm.weight"] if kind == "modernbert" else [])
+    assert fresh == (["model.layers.3.attn_norm.weight"] if alternating else [])
     assert "stacked: outputs are not preserved" in inherited.notes[0]
+
+
+def kinds(model: nn.Module) -> list[str]:
+    """As the library builds each layer."""
+    layers: Any = model.get_submodule("model.layers")
+    return ["window" if layer.attn.sliding_window else "all" for layer in layers]
+
+
+@pytest.mark.parametrize(("layers", "more"), [(4, 8), (4, 7), (6, 12), (3, 10)])
+def test_stacked_layers_come_from_layers_of_their_kind(layers: int, more: int) -> None:
+    source, student = stirred(language("modernbert", layers=layers)), language("modernbert", layers=more)
+    inherited = init_from(student, source)
+    origins = inherited.indices["layers"]
+    assert [kinds(source)[origin] for origin in origins] == kinds(student)
+    assert origins[:layers] == tuple(range(layers)) and len(inherited.notes) == 1
+    assert (inherited.share == 1 and 0 not in origins[1:]) is (layers > 3)  # of 3 the first alone looks at everything
+
+
+def test_a_window_in_the_upper_layers_alone_stays_there() -> None:
+    window = {"use_sliding_window": True, "sliding_window": 4}
+    source = stirred(language("qwen3", layers=4, max_window_layers=2, **window))
+    student = language("qwen3", layers=8, max_window_layers=4, **window)
+    assert init_from(student, source).indices["layers"] == (0, 1, 0, 1, 2, 3, 2, 3)
+    other = language("qwen3", layers=4, max_window_layers=3, **window)
+    (note,) = init_from(other, source).notes
+    assert note == "layers: full_attention in 2, sliding_attention where they come from: outputs are not preserved"
+    assert not torch.allclose(outputs(other), outputs(source), rtol=1e-3, atol=1e-4)
+
+
+def test_a_single_layer_is_taken_twice_and_its_kind_told() -> None:
+    source, student = stirred(language("modernbert", layers=1)), language("modernbert", layers=2)
+    inherited = init_from(student, source)
+    assert inherited.indices["layers"] == (0, 0)
+    assert "layers: sliding_attention in 1, full_attention where they come from: outputs are not preserved" in (
+        inherited.notes
+    )
+
+
+@pytest.mark.parametrize("window", [4, None])
+def test_a_window_over_all_layers_or_none_is_told(window: int | None) -> None:
+    source = stirred(language("mistral", sliding_window=window))
+    student = language("mistral", sliding_window=None if window else 4)
+    (note,) = init_from(student, source).notes
+    assert note.startswith("layers: full_attention in 0, 1, 2" if window else "layers: sliding_attention in 0, 1, 2")
+    assert not torch.allclose(outputs(student), outputs(source), rtol=1e-3, atol=1e-4)
 
 
 def seen(student: nn.Module, source: nn.Module) -> tuple[View, View]:
@@ -246,6 +322,14 @@ def test_more_positions_than_the_source_has_begin_fresh_after_its_own() -> None:
     assert torch.equal(student.get_parameter(name)[:64], source.get_parameter(name))
     assert torch.equal(student.get_parameter(name)[64:], fresh)
     assert_same_outputs(student, source)
+
+
+def test_norms_of_bert_by_tensorflows_names_are_taken() -> None:
+    source, student = stirred(language("bert")), language("bert")
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+           for name, value in source.state_dict().items()}  # fmt: skip
+    assert init_from(student, old, source_config=source.config).share == 1
+    assert_same_weights(student, source)
 
 
 def test_the_student_keeps_its_own_precision() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import nn
 
 from headstart.init import init_from
-from tests.init.models import assert_same_outputs, assert_same_weights, stirred
+from headstart.init.side import Side
+from headstart.init.view import views
+from tests.init.models import assert_same_outputs, assert_same_weights, stirred, without_channels
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 LARGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -146,6 +150,18 @@ def test_narrower_and_shallower_takes_all_from_the_source(name: str) -> None:
     assert torch.isfinite(student(images) if name != "ViT" else student(images).logits).all()
 
 
+def test_a_file_of_vit_has_older_names(tmp_path: Path) -> None:
+    """As `load_file` gives them; the loader of transformers renames them."""
+    source, student = stirred(vit(2, 3)), vit()
+    source.save_pretrained(tmp_path)  # type: ignore[operator]
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert "vit.encoder.layer.0.attention.attention.query.weight" in tensors
+    again = vit()
+    assert init_from(student, tensors, source_config=source.config).share == 1
+    init_from(again, source)
+    assert_same_weights(student, again)
+
+
 def test_heads_of_timm_are_cut_whole() -> None:
     student, source = timm_vit(1, 2), stirred(timm_vit(2, 2))
     indices = init_from(student, source).indices
@@ -153,3 +169,14 @@ def test_heads_of_timm_are_cut_whole() -> None:
     rows = [part * 32 + head * 8 + channel for part in range(3) for head in (0, 2) for channel in range(8)]
     weight = source.get_parameter("blocks.0.attn.qkv.bias")[rows]
     assert torch.equal(student.get_parameter("blocks.0.attn.qkv.bias"), weight)
+
+
+def test_channels_of_timms_heads_that_are_zero_can_be_cut() -> None:
+    """Twice the heads of half the size; queries, keys and values lie in one tensor."""
+    source, student = stirred(timm_vit()), timm_vit(num_heads=4)
+    indices = init_from(student, source).indices
+    found = views(Side(student, None, "student"), Side(source, None, "source"))
+    assert found is not None
+    without_channels(found[1], indices["rotated_channels"], indices["head_channels"])
+    init_from(student, source)
+    assert_same_outputs(student, source, IMAGES)

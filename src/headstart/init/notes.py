@@ -12,12 +12,18 @@ from headstart.init.plan import Take, is_tied
 from headstart.init.roles import OF_CONTENT, OF_HEADS
 from headstart.init.view import View
 
+# GPT-2's layers may divide by their own place in the stack.
+_BY_PLACE = "scale_attn_by_inverse_layer_idx"
 # What a layer computes with, beside its weights; several names where types call it differently.
 _SETTINGS = (
     ("hidden_act", "hidden_activation", "activation", "activation_function"),
     ("rope_parameters",),
     ("local_attention", "sliding_window"),
     ("position_embedding_type",),
+    ("rms_norm_eps", "layer_norm_eps", "norm_eps", "layer_norm_epsilon"),
+    ("scale_attn_weights",),
+    (_BY_PLACE,),
+    ("pooler_act",),
 )
 
 
@@ -26,6 +32,8 @@ def notes_of(student: View, source: View, axes: Axes, takes: Iterable[Take]) -> 
     return (
         *_widths(student, source),
         *_depths(student, source, axes),
+        *_kinds(axes),
+        *_places(student, source, axes),
         *_heads(student, source),
         *_head(student, source),
         *_positions(axes),
@@ -52,6 +60,33 @@ def _depths(student: View, source: View, axes: Axes) -> list[str]:
         f"{stack}: {student.stacks[stack]} layers out of {source.stacks[stack]}, stacked: outputs are not preserved"
         for stack in grown
         if None not in axes.layers[stack] or source.stacks[stack] > 1
+    ]
+
+
+def _kinds(axes: Axes) -> list[str]:
+    """Layers that look at other positions than those that they come from."""
+    found = []
+    for stack, chosen in axes.layers.items():
+        old, new = axes.kinds(stack) or ([], [])
+        others: dict[tuple[str, str], list[int]] = {}
+        for layer, (kind, origin) in enumerate(zip(new, chosen, strict=False)):
+            if origin is not None and old[origin] != kind:
+                others.setdefault((kind, old[origin]), []).append(layer)
+        found += [
+            f"{stack}: {kind} in {', '.join(map(str, each))}, {was} where they come from: outputs are not preserved"
+            for (kind, was), each in others.items()
+        ]
+    return found
+
+
+def _places(student: View, source: View, axes: Axes) -> list[str]:
+    """Layers that divide by their place, at another one."""
+    if not all(view.side.setting(_BY_PLACE) for view in (student, source)):
+        return []
+    return [
+        f"{stack}: layers at other places than the source's divide by these ({_BY_PLACE}): outputs are not preserved"
+        for stack, chosen in axes.layers.items()
+        if any(origin != layer for layer, origin in enumerate(chosen))
     ]
 
 
@@ -102,7 +137,8 @@ def _settings(student: View, source: View) -> list[str]:
         if old is not None and new is not None and old != new:
             told = "another one" if isinstance(old, Mapping) else old
             here = "" if isinstance(new, Mapping) else f", {new} in the student"
-            found.append(f"{names[0]}: {told} in the source{here}: outputs are not preserved")
+            name = next(name for name in names if student.side.setting(name) is not None)
+            found.append(f"{name}: {told} in the source{here}: outputs are not preserved")
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,10 +39,23 @@ class Side:
         self.names = {clean(name): name for name in self.tensors}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
-    def called(self, prefix: str) -> None:
-        """Leave out what stands before the names of a family's tensors, and its parent's before those beside them."""
+    def called(self, prefix: str, older: Iterable[tuple[str, str]] = ()) -> None:
+        """Leave out what stands before the names of a family's tensors, and its parent's before those beside them.
+
+        Args:
+            prefix: What stands before them.
+            older: Parts of names of earlier versions, as regular expressions, and what has taken their place.
+        """
         outer = prefix[: prefix.rstrip(".").rfind(".") + 1]
-        self.names = {_without(name, prefix, outer): actual for name, actual in self.names.items()}
+
+        def new(name: str) -> str:
+            name = _without(name, prefix, outer)
+            for pattern, current in older:
+                name = re.sub(pattern, current, name)
+            return name
+
+        self.names = {new(name): actual for name, actual in self.names.items()}
+        self._shapes = {new(name): shape for name, shape in self._shapes.items()}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor."""

@@ -19,7 +19,7 @@ class View:
     """
 
     def __init__(self, side: Side, family: Family, prefix: str) -> None:
-        side.called(prefix)
+        side.called(prefix, family.older)
         self.side, self.family = side, family
         self.joins: Joins = family.joins(side)
         found = {name: family.table.find(name, len(side.shape(name)), self.joins.aliases) for name in side.names}
@@ -45,10 +45,13 @@ def views(student: Side, source: Side) -> tuple[View, View] | None:
     """Both models by the table of the family that they share; None: the student is of no known family.
 
     Raises:
-        InitError: They are of different families.
+        InitError: They are of different families, or one has the names of the other's, and is none of it.
     """
     family, prefix = _family(student)
     other, source_prefix = _family(source)
+    for side, of in ((student, other), (source, family)):
+        if of is not None and (reason := of.differs(side)) is not None:
+            raise InitError(f"{side.who}: {reason}, or give a source and a student of one kind")
     if family is not None and (other is not family or not family.related(student, source)):
         raise InitError(
             f"source: unrelated to the student: the student is {_called(family, student)}, the source "

@@ -38,6 +38,7 @@ class LazyTensors(Mapping[str, Tensor]):
     def __init__(self, files: list[Path]) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._files: dict[str, Path] = {}
+        self._names: dict[str, str] = {}  # in their files
         for path in files:
             with _opened(path) as file:
                 for name in file.keys():  # noqa: SIM118 - a file is no mapping
@@ -45,12 +46,25 @@ class LazyTensors(Mapping[str, Tensor]):
                         raise TeacherError(f"{path}: holds {name}, which {self._files[name].name} holds, too")
                     self.shapes[name] = tuple(file.get_slice(name).get_shape())
                     self._files[name] = path
+                    self._names[name] = name
+
+    def renamed(self, names: Mapping[str, str]) -> LazyTensors:
+        """The same tensors under other names.
+
+        Args:
+            names: The new names by all those that the tensors have.
+        """
+        other = LazyTensors([])
+        for old, new in names.items():
+            other.shapes[new], other._files[new] = self.shapes[old], self._files[old]
+            other._names[new] = self._names[old]
+        return other
 
     def __getitem__(self, name: str) -> Tensor:
         path = self._files[name]
         # Opened for each: what a file has mapped into memory would stay there as long as it is open.
         with _opened(path) as file:
-            tensor: Tensor = file.get_tensor(name)
+            tensor: Tensor = file.get_tensor(self._names[name])
         return tensor
 
     def __iter__(self) -> Iterator[str]:

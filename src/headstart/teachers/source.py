@@ -14,8 +14,9 @@ from headstart.errors import TeacherError
 from headstart.generators import generators_untouched
 from headstart.tasks.hub import from_hub, one_line, quiet
 from headstart.teachers.find import CONFIG, Found, find_teacher
-from headstart.teachers.lazy import lazy_weights
+from headstart.teachers.lazy import LazyTensors, lazy_weights
 from headstart.teachers.modules import load_module
+from headstart.teachers.renamed import names_in_memory
 
 _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
 # What a checkpoint on the Hub is made of, weights as safetensors only; no code.
@@ -128,7 +129,18 @@ def _of_transformers(found: Found, weights: Mapping[str, Tensor]) -> Source:
             "never run"
         ) from None
     classes = label_names(config) if "Classification" in (config.architectures or [""])[0] else None
-    return Source(found.spec, weights, config, classes, str(folder), folder)
+    return Source(found.spec, _as_in_memory(found, weights, config), config, classes, str(folder), folder)
+
+
+def _as_in_memory(found: Found, weights: Mapping[str, Tensor], config: Any) -> nn.Module | Mapping[str, Tensor]:
+    """Weights by the names that a student of that class has; a module where some are joined or split on the way."""
+    names = names_in_memory(weights, config)
+    if names is None:
+        with generators_untouched():
+            return load_module(found, logits=False).module
+    if isinstance(weights, LazyTensors):
+        return weights.renamed(names)
+    return {names[name]: tensor for name, tensor in weights.items()}
 
 
 def _fetched(found: Found) -> Found:

@@ -37,5 +37,6 @@ BERT = Family(
     # RoBERTa's positions begin at another row, so that the two do not start from each other.
     relatives=(frozenset({"bert"}), frozenset({"roberta", "xlm-roberta", "camembert"})),
     heads=heads_of,
+    older=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),  # TensorFlow's
     tied=(r"(cls\.predictions|lm_head)\.decoder\.weight", "embeddings.word_embeddings.weight"),
 )

@@ -61,8 +61,11 @@ class Family:
         joins: Finds what ties axes together, from the names of a model's tensors.
         norms: Layers normalise over the axes that they share, so that only whole multiples keep the outputs.
         first_is_special: The first layer of a stack changes shapes: it is kept, and no other one comes from it.
+        first_is_bare: The first layer lacks a norm that all others have: no other comes from it if there is a choice.
         grid: Finds how the positions of a model lie, from their number; None: not known, or it has no such positions.
         closing: A regular expression of the tensors that make a residual block the identity where they are zero.
+        older: Regular expressions in names that files keep from earlier versions, and what has taken their place.
+        otherwise: Tells of a model with the family's names, by what stands before them, why it is none of it.
     """
 
     name: str
@@ -75,14 +78,26 @@ class Family:
     joins: Callable[[Side], Joins] = lambda side: Joins()
     norms: bool = True
     first_is_special: bool = False
+    first_is_bare: bool = False
     closing: str | None = None
+    older: tuple[tuple[str, str], ...] = ()
     grid: Callable[[Side, int], Grid | None] = lambda side, positions: None
+    otherwise: Callable[[Side, str], str | None] = lambda side, prefix: None
 
     def prefix(self, side: Side) -> str | None:
         """What stands before the names of the family's tensors in a model; None: it is none of the family."""
         known = side.setting("model_type")
         if known is not None and self.relatives and not any(known in group for group in self.relatives):
             return None
+        prefix = self._named(side)
+        return None if prefix is None or self.otherwise(side, prefix) is not None else prefix
+
+    def differs(self, side: Side) -> str | None:
+        """Why a model with the family's names is none of it; None: it has other names, or is of the family."""
+        prefix = self._named(side)
+        return None if prefix is None else self.otherwise(side, prefix)
+
+    def _named(self, side: Side) -> str | None:
         found = (re.fullmatch(rf"((?:.+\.)?){self.sign}", name) for name in side.names)
         prefixes = (match[1] for match in found if match)
         return next((prefix for prefix in prefixes if all(prefix + name in side.names for name in self.also)), None)

@@ -2,6 +2,19 @@
 
 from headstart.init.families.family import Family, heads_of
 from headstart.init.roles import Table
+from headstart.init.side import Side
+
+
+def _otherwise(side: Side, prefix: str) -> str | None:
+    """Linear layers by these names, as in nanoGPT and minGPT, have weights that lie the other way round."""
+    shape = side.shape(f"{prefix}h.0.attn.c_attn.weight")
+    if len(shape) != 2 or shape[0] != 3 * shape[1]:
+        return None
+    return (
+        "has GPT-2's names, but weights that lie with their outputs first (nn.Linear, as in nanoGPT), where "
+        "transformers' GPT-2 has the inputs first (Conv1D); transpose those of c_attn, c_proj and c_fc"
+    )
+
 
 GPT2 = Family(
     name="GPT-2",
@@ -21,5 +34,6 @@ GPT2 = Family(
     """),
     relatives=(frozenset({"gpt2"}),),
     heads=heads_of,
+    otherwise=_otherwise,
     tied=(r"lm_head\.weight", "wte.weight"),
 )

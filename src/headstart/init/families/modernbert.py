@@ -29,5 +29,6 @@ MODERNBERT = Family(
     """),
     relatives=(frozenset({"modernbert"}),),
     heads=_heads,
+    first_is_bare=True,
     tied=(r"decoder\.weight", "embeddings.tok_embeddings.weight"),
 )

@@ -1,4 +1,10 @@
-"""Residual networks: ours for small images, torchvision's and timm's, of basic or of bottleneck blocks."""
+"""Residual networks: ours for small images, torchvision's and timm's, of basic or of bottleneck blocks.
+
+Others by the same names, which call a projection at a shortcut `shortcut`, are of the family too; those that normalise
+before each convolution have no `bn1` after the first one, and are none.
+"""
+
+import re
 
 from headstart.init.families.family import Family, Joins
 from headstart.init.roles import Table
@@ -8,7 +14,8 @@ from headstart.init.side import Side
 def _joins(side: Side) -> Joins:
     """A shortcut without parameters joins its ends; where it adds channels, the old ones lie in the middle."""
     stages = sorted({int(name[5]) for name in side.names if name[:5] == "layer" and name[5:6].isdigit()})
-    plain = [stage for stage in stages if not any(name.startswith(f"layer{stage}.0.downsample") for name in side.names)]
+    projected = {name[5] for name in side.names if re.match(r"layer\d\.0\.(downsample|shortcut)\.", name)}
+    plain = [stage for stage in stages if str(stage) not in projected]
     aliases, nested, last = {"last": f"stage{stages[-1]}"}, {}, side.shape("bn1.weight")[0]
     for stage in stages:
         width = _width(side, stage)
@@ -33,6 +40,7 @@ _AROUND = """
     layer@.#.conv1.weight            inner@# <stage@ . .
     layer@.#.bn1.*                   inner@#
     layer@.#.downsample.*.*          stage@ <stage@- . . | stage@
+    layer@.#.shortcut.*.*            stage@ <stage@- . . | stage@
     fc.*                             classes <last | classes
     linear.*                         classes <last | classes
 """
@@ -40,6 +48,7 @@ _AROUND = """
 BASIC = Family(
     name="ResNet of basic blocks",
     sign=r"layer1\.0\.conv2\.weight",
+    also=("bn1.weight",),
     table=Table(f"""
         {_AROUND}
         layer@.#.conv2.weight        stage@ <inner@# . .
@@ -54,6 +63,7 @@ BASIC = Family(
 BOTTLENECK = Family(
     name="ResNet of bottleneck blocks",
     sign=r"layer1\.0\.conv3\.weight",
+    also=("bn1.weight",),
     table=Table(f"""
         {_AROUND}
         layer@.#.conv2.weight        middle@# <inner@# . .

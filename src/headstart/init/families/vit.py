@@ -24,9 +24,20 @@ def _pair(value: Any) -> tuple[int, int] | None:
     return (int(value[0]), int(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
+# As transformers before 5 had them in memory, and as all versions write them.
+_OLDER = (
+    (r"^encoder\.layer\.(\d+)\.", r"layers.\1."),
+    (r"\.attention\.attention\.query\.", ".attention.q_proj."),
+    (r"\.attention\.attention\.key\.", ".attention.k_proj."),
+    (r"\.attention\.attention\.value\.", ".attention.v_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+)
+
 VIT = Family(
     name="ViT",
-    sign=r"layers\.0\.attention\.q_proj\.weight",
+    sign=r"(?:layers\.0\.attention\.q_proj|encoder\.layer\.0\.attention\.attention\.query)\.weight",
     also=("embeddings.cls_token",),
     table=Table("""
         embeddings.cls_token                        . . hidden
@@ -46,6 +57,7 @@ VIT = Family(
         classifier.*                                classes <hidden | classes
     """),
     relatives=(frozenset({"vit"}),),
+    older=_OLDER,
     heads=heads_of,
     grid=_grid,
 )

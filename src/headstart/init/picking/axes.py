@@ -13,6 +13,7 @@ from headstart.init.families.family import Heads
 from headstart.init.picking.depth import layers
 from headstart.init.picking.grids import Grid, square
 from headstart.init.picking.heads import pick_channels, pick_heads
+from headstart.init.picking.kinds import layer_kinds
 from headstart.init.picking.picks import Pick, beside, choose, matched, times, whole
 from headstart.init.roles import OF_CONTENT, OF_HEADS, Axis, Dim
 from headstart.init.view import View
@@ -125,13 +126,17 @@ class Axes:
         axes = dict.fromkeys(axis for place in places for dim in place.roles for axis in dim.axes)
         return [axis for axis in axes if axis.base not in OF_CONTENT]
 
+    def kinds(self, stack: str) -> tuple[list[str], list[str]] | None:
+        """The kinds of a stack's layers, the source's and the student's; None: one of them is not known."""
+        old, new = (layer_kinds(view.side, view.stacks[stack]) for view in (self.source, self.student))
+        return None if old is None or new is None else (old, new)
+
     def _layers(self, stack: str) -> list[int | None]:
         source, student = self.source.stacks[stack], self.student.stacks[stack]
         self.rule.check(f"the number of {stack}", source, student)
-        kinds = tuple(view.side.setting("layer_types") for view in (self.source, self.student))
-        fit = all(kinds) and (len(kinds[0]), len(kinds[1])) == (source, student)
-        special = self.student.family.first_is_special
-        return layers(source, student, first=self.rule.first, special=special, kinds=kinds if fit else None)
+        family, kinds = self.student.family, self.kinds(stack)
+        special, bare = family.first_is_special, family.first_is_bare
+        return layers(source, student, first=self.rule.first, special=special, bare=bare, kinds=kinds)
 
     def _from(self, axis: Axis) -> Axis | None:
         """The axis of the source that one of the student comes from."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from headstart.init.picking.picks import evenly
 
@@ -13,6 +14,7 @@ def layers(
     *,
     first: bool = False,
     special: bool = False,
+    bare: bool = False,
     kinds: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> list[int | None]:
     """A layer of the source for each layer of the student.
@@ -26,24 +28,40 @@ def layers(
         first: The first ones, rather than strided.
         special: The first layer is like no other (it changes shapes): it is kept, and no other layer comes from it.
             None stands for a layer that has none like it.
-        kinds: Kinds of layers (attention over all or over a window), the source's and the student's: where layers are
-            left out, those of the right kind are preferred.
+        bare: The first layer lacks a part that all others have: no other comes from it, where there is a choice.
+        kinds: Kinds of layers (attention over all or over a window), the source's and the student's: those of the
+            right kind are preferred where layers are left out, and repeated where there are more.
 
     Example:
         >>> layers(12, 6), layers(2, 4), layers(3, 5, special=True), layers(1, 2, special=True)
         ([0, 2, 4, 7, 9, 11], [0, 1, 0, 1], [0, 1, 2, 1, 2], [0, None])
         >>> layers(4, 2, kinds=(["all", "window", "window", "all"], ["all", "window"]))
         [0, 2]
+        >>> layers(2, 4, kinds=(["all", "window"], ["all", "window", "window", "all"]))
+        [0, 1, 1, 0]
     """
     if student == source or (first and student < source):
         return list(range(student))
     if student > source:
-        if not special:
-            return [layer % source for layer in range(student)]
-        return [0, *(1 + layer % (source - 1) if source > 1 else None for layer in range(student - 1))]
-    if kinds is None:
+        if special:
+            return [0, *(1 + layer % (source - 1) if source > 1 else None for layer in range(student - 1))]
+        return list(_stacked(source, student, bare, kinds))
+    if kinds is None or len({*kinds[0], *kinds[1]}) == 1:
         return list(evenly(source, student).tolist())
     return list(_of_kind(*kinds, student))
+
+
+def _stacked(source: int, student: int, bare: bool, kinds: tuple[Sequence[str], Sequence[str]] | None) -> Iterator[int]:
+    """The stack repeated, each kind of layers by itself; a kind that the source lacks comes from any layer."""
+    has, wants = kinds or ([""] * source, [""] * student)
+    turns: Counter[str] = Counter()
+    for layer, kind in enumerate(wants):
+        own = [place for place in range(source) if has[place] == kind]
+        turn = turns[kind] if own else layer
+        turns[kind] += 1
+        own = own or list(range(source))
+        again = [place for place in own if place or not bare] or own
+        yield own[turn] if turn < len(own) else again[(turn - len(own)) % len(again)]
 
 
 def _of_kind(source: Sequence[str], student: Sequence[str], count: int) -> list[int]:

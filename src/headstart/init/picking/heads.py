@@ -67,8 +67,9 @@ def _split(source: Heads, student: Heads, first: bool, scores: Tensor | None) ->
 def pick_channels(source: Heads, student: Heads, *, first: bool = False) -> dict[str, Pick]:
     """Channels inside a head, for "query", "key" and "value".
 
-    A head that grows compares more channels and divides by a larger root: queries are scaled so that it gives the
-    same. Rotary channels go by frequency: a pair takes the source's pair of the same frequency, or of the nearest.
+    A head compares its channels and divides by the root of their number: queries are scaled so that one of another
+    size gives the same, a smaller one where the channels left out were zero. Rotary channels go by frequency: a pair
+    takes the source's pair of the same frequency, or of the nearest.
 
     Args:
         source: The source's heads.
@@ -105,10 +106,11 @@ def _rotary(source: Heads, student: Heads) -> Pick:
     return Pick(torch.cat([pairs, pairs + source.size // 2]), source.size, what)
 
 
-def _query_scale(source: Heads, student: Heads, key: Pick) -> Tensor | None:
-    if student.size < source.size:
-        return None
+def _query_scale(source: Heads, student: Heads, key: Pick) -> Tensor:
     root = math.sqrt(student.size / source.size)
+    if student.size < source.size and student.normed:
+        # Norms see no zeros any more: queries and keys both come out smaller by this root.
+        return 1 / root / key.copies
     if not (source.rotary and _multiple(source, student)):
         return root / key.copies
     # Pairs whose frequency the source computes give what they gave; the others begin at zero, with keys to learn by.
