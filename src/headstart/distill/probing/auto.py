@@ -62,7 +62,8 @@ def auto(
 
     What it chooses is all in `pool` and `settings`, which can be printed and written down as they are. Nothing about it
     depends on the clock where FLOPs can be counted. Of several processes each looks at its own batches, and all take
-    what the first one has found. The teachers given stay as they are; those in `pool` are others, of the same modules.
+    what the first one has found, so that all have to call it. The teachers given stay as they are; those in `pool` are
+    others, of the same modules.
 
     Args:
         teachers: As in `Distiller`. Of a pool of one's own the seed and `per_rank` are kept; it draws one teacher at a
