@@ -35,7 +35,7 @@ def refuse_own_tokens(whose: str, inputs: Any, labels: Any) -> None:
     Args:
         whose: Who compares with labels, for the message.
         inputs: What the student was given.
-        labels: Of the batch. Where hardly any token has one, as in masked text, they may be the inputs' own by chance.
+        labels: Of the batch.
 
     Raises:
         HeadstartError: They are the very tokens of the inputs.
@@ -44,7 +44,7 @@ def refuse_own_tokens(whose: str, inputs: Any, labels: Any) -> None:
     if not isinstance(tokens, Tensor) or not isinstance(labels, Tensor) or tokens.shape != labels.shape:
         return
     labelled = labels != IGNORED
-    if 2 * int(labelled.sum()) > labelled.numel() and bool((labels == tokens)[labelled].all()):
+    if labelled.any() and bool((labels == tokens)[labelled].all()):
         raise HeadstartError(
             f"{whose}: the labels are the very tokens of the inputs, and a causal model is judged by the next ones; "
             "shift them: labels = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]"

@@ -253,4 +253,7 @@ class TestRefused:
         task, shifted = logits.mean(), F.pad(tokens, (0, 1), value=-100)[..., 1:]
         with pytest.raises(HeadstartError, match="open_at: the labels are the very tokens of the inputs"):
             distiller(task, logits, {"input_ids": tokens}, labels=tokens)
+        answers = tokens.masked_fill(torch.arange(8) < 6, -100)  # whose prompts have no labels
+        with pytest.raises(HeadstartError, match="open_at: the labels are the very tokens of the inputs"):
+            distiller(task, logits, {"input_ids": tokens}, labels=answers)
         distiller(task, logits, {"input_ids": tokens}, labels=shifted)
