@@ -125,7 +125,7 @@ def planned(path: Path, seconds: float) -> PlanRecord:
 def occupied(path: Path, out: Path) -> int:
     """The most memory that `headstart train` occupies, in bytes (Linux counts in kB).
 
-    Asked of a process in between that is small itself: what a process is said to have occupied at most includes what$
+    Asked of a process in between that is small itself: what a process is said to have occupied at most includes what
     its parent did when it was started.
     """
     command = [sys.executable, "-m", "headstart", "train", str(path), "--out", str(out)]

@@ -193,8 +193,7 @@ class Distiller:
     @property
     def needs_labels(self) -> bool:
         """Whether calls have to have labels: for the loss (dkd), `stop="auto"` or `open_at`."""
-        judged = self._when.automatic is not None or self._when.opening is not None
-        return judged or self._objective.loss.function is dkd
+        return self._when.by_labels or self._objective.loss.function is dkd
 
     @property
     def needs_logits(self) -> bool:
@@ -436,7 +435,7 @@ class Distiller:
 
     def _look_at_labels(self, inputs: Any, labels: Any) -> None:
         """Once, where students are judged by them."""
-        if not self._labels_seen and (self._when.automatic is not None or self._when.opening is not None):
+        if not self._labels_seen and self._when.by_labels:
             refuse_own_tokens("stop='auto' and open_at", inputs, labels)
             self._labels_seen = True
 

@@ -30,6 +30,11 @@ class When:
     automatic: AutomaticStop | None = None
 
     @property
+    def by_labels(self) -> bool:
+        """Whether students are judged by labels."""
+        return self.automatic is not None or self.opening is not None
+
+    @property
     def opened(self) -> Opened | None:
         """Since when it is open, where it opened by itself."""
         return None if self.opening is None else self.opening.opened

@@ -13,7 +13,7 @@ from headstart.report.result_tables import Column, Table
 
 _CHOSEN = ("temperature", "weight", "start", "stop", "every")  # settings that are told
 _MEASURED = ("open_at", "cap")  # and those that differ a little from run to run
-_NOTHING = {"start": 0.0, "every": 1}  # what says nothing
+_PLAIN = {"start": 0.0, "every": 1}  # which are not worth a word
 
 
 def auto_table(record: RaceRecord) -> Table:
@@ -85,7 +85,7 @@ def _settings(runs: list[RunRecord]) -> str:
     if not sections:
         return NOTHING
     chosen = ((key, sections[0].get(key)) for key in _CHOSEN)
-    told = [f"{key} {_number(value)}" for key, value in chosen if value not in (None, _NOTHING.get(key))]
+    told = [f"{key} {_number(value)}" for key, value in chosen if value not in (None, _PLAIN.get(key))]
     measured = ((key, _range(section.get(key) for section in sections)) for key in _MEASURED)
     return ", ".join([*told, *(f"{key} {found}" for key, found in measured if found)])
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from headstart.distill import Teacher
 from headstart.distill.flops import forward_flops
+from headstart.distill.inputs import first_tensor
 from headstart.distill.objective import labelled
 from headstart.distill.probing import Probe, choose, probe
 from headstart.distill.targets.source import numbered
@@ -192,15 +192,13 @@ class _Loading:
 
 def _batches(recipe: Recipe, task: Task) -> tuple[list[Batch], str]:
     """Micro-batches to look at, and which rows they are of."""
-    size, most = recipe.train.batch_size // _parts(recipe), _affordable(recipe, task)
-    aside = _set_aside(recipe)
-    parts = _parts(recipe)
+    parts, most, aside = _parts(recipe), _affordable(recipe, task), _set_aside(recipe)
     if aside is not None:
         key, evaluate = aside
         judged = recipe.model_copy(update={"data": recipe.data.model_copy(update={"evaluate": evaluate})})
         other = build_task(judged, ranks.connect().device)
         if not _judged_alike(task, other):
-            found = _enough(islice(other.held_out(size), _MOST * parts), most, parts)
+            found = _enough(islice(other.held_out(recipe.train.batch_size // parts), _MOST * parts), most, parts)
             return found, f"training samples set aside by data.{key}"
     make = partial(task.batch, size=recipe.train.batch_size, part=0, parts=parts)
     told = "the first training batches, which the student trains on, too (data.tuning would set others aside)"
@@ -209,17 +207,8 @@ def _batches(recipe: Recipe, task: Task) -> tuple[list[Batch], str]:
 
 def _judged_alike(task: Task, other: Task) -> bool:
     """Whether both judge by the same samples: a text without a test split is judged by what `holdout` sets aside."""
-    pairs = zip(task.held_out(1), other.held_out(1), strict=False)
-    one, another = next(pairs, (None, None))
-    return one is not None and another is not None and _same(one.inputs, another.inputs)
-
-
-def _same(one: Any, another: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(another, Tensor):
-        return one.shape == another.shape and bool((one == another).all())
-    if isinstance(one, Mapping) and isinstance(another, Mapping):
-        return one.keys() == another.keys() and all(_same(one[name], another[name]) for name in one)
-    return bool(one == another)
+    one, another = (first_tensor(next(each.held_out(1)).inputs) for each in (task, other))
+    return one is not None and another is not None and torch.equal(one, another)
 
 
 def _set_aside(recipe: Recipe) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
+from headstart.distill.later import from_first
 from headstart.errors import RecipeError
 from headstart.extras import recipes_extra
 
@@ -102,11 +103,7 @@ def everywhere(here: bool) -> bool:
 
 def from_main(make: Callable[[], T]) -> T:
     """What a function gives on the process that writes, everywhere."""
-    if not _several():
-        return make()
-    held = [make() if is_main() else None]
-    distributed.broadcast_object_list(held)
-    return held[0]  # type: ignore[return-value]  # the main process has put its own there
+    return from_first(make() if is_main() else None)  # type: ignore[return-value]  # the main process has made it
 
 
 def wait_for_all() -> None:

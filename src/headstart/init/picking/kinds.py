@@ -9,6 +9,12 @@ _FULL, _WINDOW = "full_attention", "sliding_attention"
 _BY_WINDOW = ("llama", "mistral", "qwen2", "qwen3")
 
 
+def kinds_told(side: Side, layers: int) -> list[str] | None:
+    """The kind of each layer, where the configuration lists them (`layer_types`) and there are as many."""
+    told = side.setting("layer_types")
+    return list(told) if told and len(told) == layers else None
+
+
 def layer_kinds(side: Side, layers: int) -> list[str] | None:
     """The kind of each layer, as the configuration tells it; None: it does not.
 
@@ -22,9 +28,8 @@ def layer_kinds(side: Side, layers: int) -> list[str] | None:
         >>> layer_kinds(Side({}, {"global_attn_every_n_layers": 2}, "source"), 3)
         ['full_attention', 'sliding_attention', 'full_attention']
     """
-    told = side.setting("layer_types")
-    if told is not None:
-        return list(told) if len(told) == layers else None
+    if side.setting("layer_types") is not None:
+        return kinds_told(side, layers)
     every = side.setting("global_attn_every_n_layers")
     if every is not None:
         return [_WINDOW if layer % every else _FULL for layer in range(layers)]

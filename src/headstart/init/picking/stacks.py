@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from headstart.init.picking.axes import Rule
 from headstart.init.picking.depth import layers
+from headstart.init.picking.kinds import kinds_told
 from headstart.init.side import Side
 
 # For each number that stands at one place in the names: the tensors beneath it, by what follows the number.
@@ -69,9 +70,8 @@ class Stacks:
 
     def _kinds(self, stack: _Stack) -> tuple[list[str], list[str]] | None:
         """What the configurations call the kinds of layers, if these are the layers that they tell of."""
-        kinds: list[Any] = [side.setting("layer_types") for side in (self.source, self.student)]
-        fit = all(kinds) and (len(kinds[0]), len(kinds[1])) == (len(stack.source), len(stack.student))
-        return (list(kinds[0]), list(kinds[1])) if fit else None
+        old, new = kinds_told(self.source, len(stack.source)), kinds_told(self.student, len(stack.student))
+        return None if old is None or new is None else (old, new)
 
     def origin(self, name: str) -> str:
         """The name that a tensor or a module of the student has in the source."""
